@@ -1,0 +1,76 @@
+# Everything runs in .venv, which is made when it is first needed; Python 3.11 or newer is enough.
+#   make PYTHON=python3.12 ...   uses that interpreter        make test PYTEST_ARGS="-k lease -x"
+#   make bench BENCH="..."       passes arguments on          make test WORKERS=4
+
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+PYTEST_ARGS ?=
+BENCH ?=
+
+BIN := $(VENV)/bin
+LIBRARY := $(VENV)/.library-installed
+TOOLS := $(VENV)/.tools-installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+
+.PHONY: help demo test check format bench clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    see abathur at work, in a temporary directory"
+	@echo "make test    the checks, then all tests"
+	@echo "make check   ruff, mypy, pyright and import-linter"
+	@echo "make format  put the code into the form that the checks ask for"
+	@echo "make bench   reproducible comparisons, each printing its method"
+	@echo "make clean   remove .venv and everything else that was made here"
+
+demo: $(LIBRARY)
+	@$(BIN)/abathur demo
+
+test: check
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS) tests
+
+check: $(TOOLS)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+format: $(TOOLS)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(TOOLS)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+clean:
+	rm -rf $(VENV) build dist site htmlcov .coverage .coverage.*
+	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---------------------------------------------------------------- the environment
+
+$(BIN)/python:
+	@command -v "$(PYTHON)" >/dev/null || { \
+	  echo "There is no '$(PYTHON)' here. Install Python 3.11 or newer, or name it: make PYTHON=/path/to/python3" >&2; \
+	  exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "abathur needs Python 3.11 or newer, and '$(PYTHON)' is $$("$(PYTHON)" --version 2>&1)." \
+	    "Name a newer one: make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments: its modules 'venv' and 'ensurepip' are missing." \
+	    "On Debian and Ubuntu: apt install python3-venv" >&2; \
+	  exit 1; }
+	"$(PYTHON)" -m venv --clear $(VENV)
+
+$(LIBRARY): pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --upgrade "pip>=25.1"
+	$(PIP) install --quiet --editable .
+	@touch $@
+
+$(TOOLS): $(LIBRARY)
+	$(PIP) install --quiet --editable . --group dev
+	@touch $@

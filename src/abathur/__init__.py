@@ -1,0 +1,73 @@
+"""Durable tasks for agent runners, in one SQLite file: dependencies, leases, an audit trail.
+
+Names are resolved when they are first used, so `import abathur` is fast and imports no extra.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from abathur._version import __version__
+
+if TYPE_CHECKING:
+    from abathur import errors, schema, tasks
+    from abathur.database import Database
+    from abathur.errors import AbathurError, LeaseLostError
+    from abathur.models import Attempt, AuditEntry, AuditReport, Claim, Prerequisite, Progress, Task
+    from abathur.runner import Context, DoNotRetry, Runner
+    from abathur.script import Statement
+
+_HOMES = {
+    "AbathurError": "abathur.errors",
+    "Attempt": "abathur.models",
+    "AuditEntry": "abathur.models",
+    "AuditReport": "abathur.models",
+    "Claim": "abathur.models",
+    "Context": "abathur.runner",
+    "Database": "abathur.database",
+    "DoNotRetry": "abathur.runner",
+    "LeaseLostError": "abathur.errors",
+    "Prerequisite": "abathur.models",
+    "Progress": "abathur.models",
+    "Runner": "abathur.runner",
+    "Statement": "abathur.script",
+    "Task": "abathur.models",
+    "errors": "abathur",
+    "schema": "abathur",
+    "tasks": "abathur",
+}
+
+__all__ = [  # noqa: RUF022  # what most people need comes first
+    "Database",
+    "Runner",
+    "Context",
+    "Task",
+    "Claim",
+    "Prerequisite",
+    "Attempt",
+    "Progress",
+    "AuditEntry",
+    "AuditReport",
+    "Statement",
+    "AbathurError",
+    "DoNotRetry",
+    "LeaseLostError",
+    "errors",
+    "schema",
+    "tasks",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'abathur' has no attribute {name!r}")
+    found = import_module(f"abathur.{name}") if home == "abathur" else getattr(import_module(home), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,261 @@
+"""Database: opens an engine, brings it to today's schema, and hands out the features."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import unquote
+
+from abathur import audit, ids, migrate, sql
+from abathur._version import __version__
+from abathur.engines.base import Engine
+from abathur.engines.sqlite import MEMORY, SqliteEngine
+from abathur.errors import (
+    DatabaseClosedError,
+    InvalidInputError,
+    InvalidUrlError,
+    NotInitializedError,
+)
+from abathur.schema.declare import Schema
+from abathur.schema.plan import Plan
+from abathur.schema.stamp import Options
+from abathur.schema.tables import LIBRARY
+from abathur.script import Emitted, Script, ScriptFunction, Statement
+from abathur.tasks import claim, moves, settle, submit
+from abathur.tasks.api import Tasks
+from abathur.tasks.new import new_task
+from abathur.tasks.watch import Watch
+
+T = TypeVar("T")
+
+ENVIRONMENT: Final = "ABATHUR_ENVIRONMENT"
+
+
+class Database:
+    """One database, in a file, in memory, or on a server.
+
+    ``Database("agents.db")``, a Path, ``":memory:"`` or ``"sqlite:///agents.db"``. Open it with
+    ``async with Database(...) as db:``, or with ``await db.initialize()`` and ``await db.close()``.
+
+    schema, queries: an application's own tables, and its own statements (a directory of `.sql` files
+    or a mapping of names to SQL). environment: ``production``, ``development`` or ``test``, else
+    ABATHUR_ENVIRONMENT; it must agree with the database's stamp. durability: ``full`` survives a
+    power cut, ``normal`` only the death of processes. lock_timeout: seconds to wait for another
+    process's transaction. backup: copy a database that holds rows before its schema is changed.
+    adopt: accept another application's file. actor: who does it, for the audit trail.
+    """
+
+    def __init__(
+        self,
+        url: str | Path,
+        *,
+        schema: Schema | Sequence[Schema] = (),
+        queries: Mapping[str, str] | Path | str | None = None,
+        environment: str | None = None,
+        durability: str = "full",
+        lock_timeout: float = 30.0,
+        backup: bool = True,
+        adopt: bool = False,
+        project: str | None = None,
+        actor: str | None = None,
+    ) -> None:
+        if durability not in ("full", "normal"):
+            raise InvalidInputError(
+                f"durability={durability!r} is unknown.",
+                "Expected 'full' or 'normal'.",
+                "Leave it out for 'full'.",
+            )
+        self._schemas = (LIBRARY, *([schema] if isinstance(schema, Schema) else schema))
+        self._environment = environment or os.environ.get(ENVIRONMENT) or None
+        self._backup = backup
+        self._adopt = adopt
+        self._project = project
+        self._state = "new"
+        self._watch = Watch()
+        catalog = sql.library("sqlite")
+        if queries is not None:
+            catalog = catalog.extended(queries, "sqlite")
+        self._engine: Engine = SqliteEngine(
+            path_of(url),
+            catalog,
+            closing=_Closing,
+            observer=self._watch.committed,
+            durability=durability,
+            lock_timeout=lock_timeout,
+        )
+        self._tasks = Tasks(self._engine, self._watch, actor or f"{socket.gethostname()}:{os.getpid()}")
+        self._audit = audit.Audit(self._engine)
+
+    # -- opening and closing -------------------------------------------------------------------
+
+    async def initialize(self, *, verify: bool = False) -> migrate.Report:
+        """Open the database and bring it to today's schema. Run again, it changes nothing.
+
+        `verify` compares every table even if the stamp says that nothing has changed. The report's
+        `steps` are empty when there was nothing to do. Raises an OpenError, and then nothing in the
+        database was changed.
+        """
+        await self._open()
+        report = await migrate.migrate(
+            self._engine,
+            self._schemas,
+            version=__version__,
+            environment=self._environment,
+            probe=_probe,
+            backup=self._backup,
+            verify=verify,
+            adopt=self._adopt,
+            project=self._project,
+        )
+        if self._state != "initialized":
+            self._engine.not_before(await self._engine.read(_last_moment))
+            self._state = "initialized"
+        return report
+
+    async def plan(self) -> Plan:
+        """What `initialize()` would do: its steps with their SQL. Changes nothing, creates no file."""
+        await self._open()
+        options = Options(
+            version=__version__, environment=self._environment or "development", project=self._project or ""
+        )
+        return await migrate.plan(self._engine, self._schemas, options=options)
+
+    async def close(self) -> None:
+        """Finish what was accepted and close every connection. May be called twice."""
+        self._state = "closed"
+        await self._engine.close()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.initialize()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _open(self) -> None:
+        if self._state == "closed":
+            raise DatabaseClosedError
+        if self._state == "new":
+            await self._engine.open()
+            self._state = "open"
+
+    # -- features ------------------------------------------------------------------------------
+
+    @property
+    def tasks(self) -> Tasks:
+        """Enqueue, claim, settle and look at tasks."""
+        self._ready()
+        return self._tasks
+
+    @property
+    def audit(self) -> audit.Audit:
+        """The trail of what was done, and by whom."""
+        self._ready()
+        return self._audit
+
+    async def run(self, fn: ScriptFunction[T], *args: Any) -> T:
+        """Run a script of your own in one write transaction and return its result.
+
+        See `abathur.script`. It may use `abathur.tasks.enqueue` and `complete` with `yield from`.
+        """
+        self._ready()
+        return await self._engine.write(fn, *args)
+
+    async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
+        """Run a script of your own that only reads; it does not wait for writers."""
+        self._ready()
+        return await self._engine.read(fn, *args)
+
+    @property
+    def name(self) -> str:
+        """The path or URL, for messages; never with a password."""
+        return self._engine.name
+
+    @property
+    def engine(self) -> Engine:
+        """The engine, for runners and tests."""
+        self._ready()
+        return self._engine
+
+    @property
+    def watch(self) -> Watch:
+        """Who is woken by which commit, for runners."""
+        return self._watch
+
+    def __repr__(self) -> str:
+        return f"Database({self.name!r}, {self._state})"
+
+    def _ready(self) -> None:
+        if self._state != "initialized":
+            raise DatabaseClosedError if self._state == "closed" else NotInitializedError
+
+
+class _Closing:
+    """Ends each transaction: brings the counts up to date and seals the audit rows."""
+
+    def __init__(self) -> None:
+        self._chain = self._next = audit.Chain(ids.new_id())
+
+    def script(self, emitted: Emitted, now: int) -> Script[None]:
+        yield from moves.count(moves.observed(emitted))
+        rows = audit.observed(emitted)
+        if rows:
+            self._next = yield from self._chain.seal(rows, now)
+
+    def committed(self) -> None:
+        self._chain = self._next
+
+
+def _probe(now: int) -> Script[None]:
+    """Use the tables as the library does; `migrate` undoes it. Finds CHECKs and triggers in the way."""
+    agent_type = ids.new_id()
+    (task,) = yield from submit.enqueue(
+        [new_task("probe", agent_type=agent_type, input={"probe": True})], now
+    )
+    request = claim.Request("probe", (agent_type,), 1, 1.0)
+    ((held,),) = yield from claim.claim_calls([request], now)
+    yield from settle.complete(held, {"probe": True}, now=now)
+    yield from _Closing().script(
+        {
+            moves.TOPIC: [moves.Move(task.id, agent_type, "new", "ready", None, "{}")],
+            audit.TOPIC: [audit.entry("probe", now)],
+        },
+        now,
+    )
+
+
+def _last_moment() -> Script[int]:
+    rows = yield Statement("audit.last_sealed_at")
+    return rows[0]["sealed_at"] if rows else 0
+
+
+def path_of(url: str | Path) -> Path | str:
+    """The file that a path or URL names, or ``:memory:``. Raises InvalidUrlError."""
+    text = os.fspath(url) if isinstance(url, (str, os.PathLike)) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise InvalidUrlError(
+            f"{url!r} names no database.",
+            "Expected a path, ':memory:' or a URL.",
+            "Write Database('agents.db').",
+        )
+    scheme, found, rest = text.partition("://")
+    if not found or "/" in scheme:
+        return text
+    if scheme in ("sqlite", "sqlite+aiosqlite"):
+        place = unquote(rest.partition("?")[0]).removeprefix("/")
+        return place or MEMORY
+    raise InvalidUrlError(
+        f"There is no engine for {scheme}:// URLs in this version.",
+        "Expected sqlite:///relative.db, sqlite:////absolute.db, sqlite:///:memory:, or a path.",
+        "Use a file; PostgreSQL comes with a later version.",
+    )

@@ -1,0 +1,1 @@
+"""Engines: each runs the same scripts on one kind of database."""

@@ -1,0 +1,86 @@
+"""What every engine offers: the one seam between the features and a database."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from abathur.script import Emitted, Script, ScriptFunction
+
+T = TypeVar("T")
+
+MergedFunction = Callable[..., Script[list[Any]]]
+"""A script `fn(items, now)` that answers per item; an answer may be an exception for its caller."""
+
+
+class Migration(Protocol):
+    """The right to change the schema: no other process of ours writes while it is held."""
+
+    async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
+        """Run a script in a read transaction."""
+
+    async def write(self, fn: ScriptFunction[T], *args: Any) -> T:
+        """Run a script in one write transaction in which foreign keys are not enforced.
+
+        It is committed when the script returns and rolled back when it raises.
+        """
+
+    async def set_pragma(self, name: str, value: str) -> None:
+        """Change a setting that cannot be changed inside a transaction, and check that it holds."""
+
+    async def backup(self, target: Path) -> None:
+        """Copy the database to `target` and check the copy's integrity. Raises DiskFullError first."""
+
+
+class Engine(Protocol):
+    """A database behind the library: opened once, used by every feature, closed once."""
+
+    dialect: str
+    """Which variant of a statement this engine executes: ``sqlite`` or ``postgres``."""
+    capabilities: frozenset[str]
+    """What it can do beyond the common part: ``file``, ``processes``, ``backup``."""
+    name: str
+    """The path or URL for messages, without a password."""
+
+    async def exists(self) -> bool:
+        """Whether there is anything to inspect; False for a file that is missing or empty."""
+
+    async def open(self) -> None:
+        """Check the place and connect. Raises an OpenError."""
+
+    async def close(self) -> None:
+        """Finish what was accepted, then close every connection. May be called twice."""
+
+    async def write(self, fn: ScriptFunction[T], *args: Any) -> T:
+        """Run a script in a write transaction and return its result after the commit."""
+
+    async def merge(self, fn: MergedFunction, item: Any) -> Any:
+        """Run `fn` over this item and those of all concurrent callers; return this item's answer."""
+
+    async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
+        """Run a script that only reads, on one snapshot. It does not wait for writers."""
+
+    def listen(self, heard: Callable[[], None]) -> AbstractAsyncContextManager[None]:
+        """Call `heard` on the event loop, soon, whenever another connection has committed."""
+
+    def not_before(self, moment: int) -> None:
+        """Never supply a `now` before `moment` (microseconds), which the database has recorded."""
+
+    def migration(self) -> AbstractAsyncContextManager[Migration]:
+        """Take the lock under which the schema is changed. Raises LockTimeoutError."""
+
+
+class Closing(Protocol):
+    """What ends the write transactions of one connection, from what their scripts emitted."""
+
+    def script(self, emitted: Emitted, now: int) -> Script[None]:
+        """The last statements of a transaction, such as the seal over its audit rows."""
+
+    def committed(self) -> None:
+        """Called after the commit, on the connection's thread; not called after a rollback."""
+
+
+Observer = Callable[[Emitted], None]
+"""Called on the event loop after a commit, with what its scripts emitted."""

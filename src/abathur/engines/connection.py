@@ -1,0 +1,193 @@
+"""One aiosqlite connection that runs whole functions on its thread, in one hop."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import warnings
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Final, TypeVar, cast
+
+import aiosqlite
+from anyio import CancelScope
+
+from abathur.engines.faults import translate
+from abathur.script import Built, Statement
+from abathur.sql import Catalog
+
+T = TypeVar("T")
+
+CACHED_STATEMENTS: Final = 512
+
+
+class _Answer:
+    """What aiosqlite's `execute_fetchall` wants to see: something with `fetchall()`."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def fetchall(self) -> Any:
+        return self._value
+
+
+class Hop(sqlite3.Connection):
+    """A connection whose `execute` also accepts a function, which it calls with itself.
+
+    Given to aiosqlite as `factory=`, it carries a whole transaction to the connection's thread
+    through public calls: `await connection.execute_fetchall(function)`. Ten statements in ten hops
+    cost 358 us, ten in one hop 43 us.
+    """
+
+    def execute(self, sql: Any, parameters: Any = (), /) -> Any:
+        if callable(sql):
+            return _Answer(sql(self))
+        return super().execute(sql, parameters)
+
+
+class Executor:
+    """Executes the statements of scripts on a connection; lives on the connection's thread."""
+
+    def __init__(self, connection: sqlite3.Connection, catalog: Catalog, name: str) -> None:
+        self.connection = connection
+        self._cursor = connection.cursor()
+        self._catalog = catalog
+        self._name = name
+
+    def __call__(self, step: Statement | Built) -> list[Any]:
+        try:
+            if isinstance(step, Built):
+                return self._cursor.execute(step.sql, tuple(step.params)).fetchall()
+            query = self._catalog[step.name]
+            if step.rows is None:
+                return self._cursor.execute(query.positional, query.bind(step.params)).fetchall()
+            self._cursor.executemany(query.positional, map(query.bind, step.rows))
+        except (sqlite3.Error, MemoryError, OverflowError, KeyError) as error:
+            raise translate(error, self._name, step.name) from error
+        return []
+
+    def control(self, sql: str) -> None:
+        """Execute BEGIN, COMMIT, SAVEPOINT and the like."""
+        try:
+            self._cursor.execute(sql)
+        except (sqlite3.Error, MemoryError) as error:
+            raise translate(error, self._name, sql) from error
+
+
+class Connection:
+    """An open aiosqlite connection together with its executor."""
+
+    def __init__(self, inner: aiosqlite.Connection, executor: Executor) -> None:
+        self._inner = inner
+        self.executor = executor
+
+    async def hop(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `fn(connection)` on the connection's thread. A cancelled wait does not stop it."""
+        return cast("T", await self._inner.execute_fetchall(cast("Any", fn)))
+
+    async def interrupt(self) -> None:
+        """Make the statement that runs on this connection end with an error."""
+        await self._inner.interrupt()
+
+    async def close(self) -> None:
+        """Close the connection and its thread, also when the last checkpoint fails."""
+        try:
+            await self._inner.close()
+        except sqlite3.Error as error:
+            # On a full disk the closing checkpoint fails; the commits are in the log all the same.
+            warnings.warn(f"closing {self.executor._name}: {error}", ResourceWarning, stacklevel=2)  # noqa: SLF001
+
+
+async def connect(
+    target: str, catalog: Catalog, *, name: str, pragmas: tuple[str, ...], timeout: float, uri: bool
+) -> Connection:
+    """Open a connection and set it up. Raises an OpenError; leaves no thread behind."""
+
+    def set_up(raw: sqlite3.Connection) -> Executor:
+        raw.row_factory = sqlite3.Row
+        try:
+            for pragma in pragmas:
+                raw.execute(f"PRAGMA {pragma}").fetchall()
+        except (sqlite3.Error, MemoryError) as error:
+            raise translate(error, name, "the connection's settings") from error
+        return Executor(raw, catalog, name)
+
+    async def opened() -> Connection:
+        inner = aiosqlite.connect(
+            target,
+            factory=Hop,
+            isolation_level=None,
+            timeout=timeout,
+            cached_statements=CACHED_STATEMENTS,
+            uri=uri,
+            check_same_thread=False,  # only `interrupt` is called from another thread
+        )
+        try:
+            await inner
+            _closer.watch(inner)
+            executor = cast("Executor", await inner.execute_fetchall(cast("Any", set_up)))
+        except sqlite3.Error as error:
+            raise translate(error, name, "opening it") from error
+        except BaseException:
+            await inner.close()
+            raise
+        return Connection(inner, executor)
+
+    return await outlast(opened())
+
+
+async def outlast(work: Coroutine[Any, Any, T], on_cancel: Callable[[], Awaitable[None]] | None = None) -> T:
+    """Wait for `work` to end whatever happens to the waiting task, then re-raise its cancellation.
+
+    What runs on a connection's thread cannot be taken back: the lock may be held, the COMMIT done.
+    `on_cancel` may ask it to end early. The scope is shielded because anyio cancels again in each
+    turn of the loop.
+    """
+    task = asyncio.ensure_future(work)
+    cancelled: asyncio.CancelledError | None = None
+    with CancelScope(shield=True):
+        while not task.done():
+            try:
+                await asyncio.wait([task])
+            except asyncio.CancelledError as error:
+                if cancelled is None and on_cancel is not None and not task.done():
+                    await on_cancel()
+                cancelled = error
+    if cancelled is not None:
+        if not task.cancelled():
+            task.exception()  # seen: the caller asked for its cancellation instead
+        raise cancelled
+    return task.result()
+
+
+class _Closer:
+    """Ends the threads of connections that nobody closed, so that the interpreter can exit.
+
+    aiosqlite's threads are not daemons. One daemon thread of ours waits for the main thread to end
+    and then stops what is still open; a forgotten `close()` warns and never hangs.
+    """
+
+    def __init__(self) -> None:
+        self._open: weakref.WeakSet[aiosqlite.Connection] = weakref.WeakSet()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, connection: aiosqlite.Connection) -> None:
+        self._open.add(connection)
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="abathur-closer", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        threading.main_thread().join()
+        for connection in list(self._open):
+            if connection._running:  # noqa: SLF001  # aiosqlite has no public question for it
+                warnings.warn(
+                    "A Database was not closed before the program ended. Call `await db.close()`.",
+                    ResourceWarning,
+                    stacklevel=1,
+                )
+                connection.stop()
+
+
+_closer = _Closer()

@@ -1,0 +1,92 @@
+"""What must be true of a path before SQLite opens it, and how a new file is made."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from abathur.errors import (
+    MissingDirectoryError,
+    NetworkFileSystemError,
+    NotADatabaseError,
+    ReadOnlyDatabaseError,
+)
+
+NETWORK_FILE_SYSTEMS: Final = frozenset(
+    {
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb3",
+        "smbfs",
+        "afs",
+        "ncpfs",
+        "ceph",
+        "glusterfs",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+    }
+)
+_KINDS: Final = {
+    stat.S_IFDIR: "it is a directory",
+    stat.S_IFIFO: "it is a named pipe",
+    stat.S_IFSOCK: "it is a socket",
+    stat.S_IFCHR: "it is a character device",
+    stat.S_IFBLK: "it is a block device",
+}
+
+
+def check_place(path: Path) -> None:
+    """Raise the OpenError that says why there can be no database at `path`, if there can be none.
+
+    The file itself is never opened here: closing it would drop SQLite's locks on it.
+    """
+    if not path.parent.is_dir():
+        raise MissingDirectoryError(str(path.parent))
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if not os.access(path.parent, os.W_OK):
+            raise ReadOnlyDatabaseError(str(path), "its directory is read-only") from None
+    else:
+        if not stat.S_ISREG(mode):
+            raise NotADatabaseError(str(path), _KINDS.get(stat.S_IFMT(mode), "it is not a regular file"))
+    kind = file_system(path.parent)
+    if kind in NETWORK_FILE_SYSTEMS:
+        raise NetworkFileSystemError(str(path), kind)
+
+
+def create(path: Path) -> None:
+    """Make an empty file that only its owner can read, unless there is one."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise ReadOnlyDatabaseError(str(path), error.strerror or str(error)) from error
+
+
+def size(path: Path) -> int:
+    """The file's size in bytes, without opening it; 0 if there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def file_system(directory: Path) -> str:
+    """The kind of file system that holds `directory`, or "unknown" where the system does not say."""
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "unknown"
+    best, kind = "", "unknown"
+    place = f"{directory}/"
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        mount = before.split()[4].encode().decode("unicode_escape").rstrip("/") + "/"
+        if place.startswith(mount) and len(mount) >= len(best):
+            best, kind = mount, after.split()[0]
+    return kind

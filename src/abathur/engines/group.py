@@ -1,0 +1,214 @@
+"""Group commit: many callers' scripts in one transaction, each caller with its own outcome.
+
+Runs on the writer's thread. Calls of one kind arrive merged in a `Batch`. When something fails,
+only the guilty caller gets the error: a savepoint is rolled back and the members of its batch run
+one by one. Nobody is told "done" without a commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from attrs import define, field
+
+from abathur.engines.base import Closing
+from abathur.engines.clock import Clock
+from abathur.engines.connection import Executor
+from abathur.engines.faults import TRANSACTION_IS_GONE
+from abathur.errors import EngineError, OpenError
+from abathur.script import Emitted, ScriptFunction, drive, start
+
+
+@define(eq=False)
+class Job:
+    """One caller's script, and what became of it."""
+
+    fn: ScriptFunction[Any]
+    args: tuple[Any, ...]
+    merged: bool
+    waiter: Any = None
+    taken: bool = False
+    done: bool = False
+    answer: Any = None
+    error: BaseException | None = None
+
+    def settle(self, answer: Any) -> None:
+        """Keep the outcome; an exception among the answers of a merged script is its caller's."""
+        if isinstance(answer, BaseException):
+            self.error = answer
+        else:
+            self.answer = answer
+
+
+@define(eq=False)
+class Batch:
+    """Jobs that one call of their script function answers together."""
+
+    jobs: list[Job] = field(factory=list)
+
+    def split(self) -> list[Batch]:
+        return [Batch([job]) for job in self.jobs]
+
+
+def gather(jobs: Sequence[Job]) -> list[Batch]:
+    """Merge jobs of one mergeable kind; keep the order in which the kinds first came."""
+    batches: list[Batch] = []
+    open_batches: dict[Any, Batch] = {}
+    for job in jobs:
+        batch = open_batches.get(job.fn) if job.merged else None
+        if batch is None:
+            batch = Batch()
+            batches.append(batch)
+            if job.merged:
+                open_batches[job.fn] = batch
+        batch.jobs.append(job)
+    return batches
+
+
+class _Lost(Exception):  # noqa: N818  # a signal inside of this module
+    """The transaction cannot go on because of this batch."""
+
+    def __init__(self, batch: Batch, error: Exception) -> None:
+        self.batch = batch
+        self.error = error
+
+
+SAVEPOINT: Final = "abathur_batch"
+
+
+class GroupCommit:
+    """Runs batches in as few transactions as their errors allow."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        clock: Clock,
+        closing: Closing | None,
+        acquire: Callable[[], None],
+        release: Callable[[], None],
+    ) -> None:
+        self._execute = executor
+        self._clock = clock
+        self._closing = closing
+        self._acquire = acquire
+        self._release = release
+
+    def __call__(self, batches: list[Batch]) -> Emitted:
+        """Settle every job of `batches`; return what the committed scripts emitted."""
+        committed: Emitted = {}
+        groups = [batches]
+        while groups:
+            group = groups.pop(0)
+            try:
+                self._acquire()
+            except (EngineError, OpenError, OSError) as error:
+                _fail(group, error)
+                continue
+            try:
+                again = self._transact(group, committed)
+            finally:
+                self._release()
+            groups[:0] = again
+        return committed
+
+    def _transact(self, group: list[Batch], committed: Emitted) -> list[list[Batch]]:
+        """One transaction. Returns the groups that have to be run again without the guilty one."""
+        emitted: Emitted = {}
+        answers: list[tuple[Job, Any]] = []
+        now = self._clock.now()
+        try:
+            self._execute.control("BEGIN IMMEDIATE")
+        except (EngineError, OpenError) as error:
+            _fail(group, error)
+            return []
+        try:
+            for batch in group:
+                answers += self._run(batch, now, emitted, savepoint=len(group) > 1)
+            if emitted and self._closing is not None:
+                drive(self._closing.script(emitted, now), self._execute, {})
+            self._execute.control("COMMIT")
+            if emitted and self._closing is not None:
+                self._closing.committed()
+        except _Lost as lost:
+            self._roll_back()
+            return _without(group, lost)
+        except Exception as error:  # noqa: BLE001  # it goes to the callers
+            self._roll_back()
+            return _one_by_one(group, error)
+        except BaseException:
+            self._roll_back()
+            raise
+        for job, answer in answers:
+            job.settle(answer)
+        for topic, values in emitted.items():
+            committed.setdefault(topic, []).extend(values)
+        return []
+
+    def _run(self, batch: Batch, now: int, emitted: Emitted, *, savepoint: bool) -> list[tuple[Job, Any]]:
+        if not savepoint:
+            try:
+                return self._drive(batch, now, emitted)
+            except Exception as error:
+                raise _Lost(batch, error) from error
+        before = {topic: len(values) for topic, values in emitted.items()}
+        self._execute.control(f"SAVEPOINT {SAVEPOINT}")
+        try:
+            answers = self._drive(batch, now, emitted)
+        except Exception as error:
+            if not self._execute.connection.in_transaction or isinstance(error, TRANSACTION_IS_GONE):
+                raise _Lost(batch, error) from error
+            self._execute.control(f"ROLLBACK TO {SAVEPOINT}")
+            self._execute.control(f"RELEASE {SAVEPOINT}")
+            for topic, values in emitted.items():
+                del values[before.get(topic, 0) :]
+            if len(batch.jobs) == 1:
+                return [(batch.jobs[0], error)]
+            return [
+                answer
+                for single in batch.split()
+                for answer in self._run(single, now, emitted, savepoint=True)
+            ]
+        self._execute.control(f"RELEASE {SAVEPOINT}")
+        return answers
+
+    def _drive(self, batch: Batch, now: int, emitted: Emitted) -> list[tuple[Job, Any]]:
+        first = batch.jobs[0]
+        if not first.merged:
+            return [(first, drive(start(first.fn, first.args, now), self._execute, emitted))]
+        items = [job.args[0] for job in batch.jobs]
+        found = drive(start(first.fn, (items,), now), self._execute, emitted)
+        return list(zip(batch.jobs, found, strict=True))
+
+    def _roll_back(self) -> None:
+        if self._execute.connection.in_transaction:
+            self._execute.control("ROLLBACK")
+
+
+def _without(group: list[Batch], lost: _Lost) -> list[list[Batch]]:
+    """What to run again after `lost.batch` cost everybody the transaction."""
+    if isinstance(lost.error, TRANSACTION_IS_GONE):
+        # Nobody was applied, not even those that had failed by themselves: they were judged
+        # against rows that are gone.
+        _fail(group, lost.error)
+        return []
+    rest = [batch for batch in group if batch is not lost.batch]
+    if len(lost.batch.jobs) == 1:
+        _fail([lost.batch], lost.error)
+        return [rest] if rest else []
+    return [rest + lost.batch.split()]
+
+
+def _one_by_one(group: list[Batch], error: Exception) -> list[list[Batch]]:
+    """The end of the transaction failed, so nobody knows who is guilty."""
+    singles = [single for batch in group for single in batch.split()]
+    if len(singles) == 1 or isinstance(error, TRANSACTION_IS_GONE):
+        _fail(group, error)
+        return []
+    return [[single] for single in singles]
+
+
+def _fail(group: list[Batch], error: BaseException) -> None:
+    for batch in group:
+        for job in batch.jobs:
+            job.error = error

@@ -1,0 +1,137 @@
+"""The lane: the one queue through which every write of this process goes to the writer's thread.
+
+Whatever waits when the writer comes free is committed together, in one hop. A lone caller waits
+for nobody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Final
+
+from anyio import CancelScope
+
+from abathur.engines.connection import Connection
+from abathur.engines.group import GroupCommit, Job, gather
+from abathur.script import Emitted, ScriptFunction
+
+LARGEST_GROUP: Final = 1_000
+"""Jobs in one transaction. More would keep other processes waiting without saving anything."""
+IDLE: Final = 1.0
+"""Seconds without a write after which the writer tidies up its log."""
+
+
+class Lane:
+    """Accepts scripts from any task of one event loop and answers each after its commit."""
+
+    def __init__(
+        self,
+        writer: Connection,
+        commit: GroupCommit,
+        observer: Callable[[Emitted], None],
+        tidy: Callable[[], None],
+    ) -> None:
+        self.writer = writer
+        self._commit = commit
+        self._observer = observer
+        self._tidy = tidy
+        self._queue: deque[Job] = deque()
+        self._loop = asyncio.get_running_loop()
+        self._pump_task: asyncio.Task[None] | None = None
+        self._rest: asyncio.TimerHandle | None = None
+
+    async def submit(self, fn: ScriptFunction[Any], args: tuple[Any, ...], *, merged: bool = False) -> Any:
+        """Run a script in the next transaction. Merged scripts get a list of all waiting `args[0]`.
+
+        A caller that is cancelled before its script was taken leaves nothing behind. One that is
+        cancelled later waits for the outcome, then is cancelled: it is wholly done or not at all.
+        """
+        job = Job(fn, args, merged, self._loop.create_future())
+        self._queue.append(job)
+        if self._pump_task is None:
+            self._start_pump()
+        try:
+            await job.waiter
+        except asyncio.CancelledError:
+            if not job.taken:
+                self._queue.remove(job)
+                raise
+            await self._outcome(job)
+            raise
+        if job.error is not None:
+            raise job.error
+        return job.answer
+
+    async def drain(self) -> None:
+        """Wait until everything that was submitted is settled."""
+        while self._pump_task is not None:
+            await asyncio.wait([self._pump_task])
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+
+    async def _outcome(self, job: Job) -> None:
+        with CancelScope(shield=True):
+            while not job.done:
+                job.waiter = self._loop.create_future()
+                try:
+                    await job.waiter
+                except asyncio.CancelledError:
+                    continue  # cancelled again; the first one is re-raised by the caller
+
+    async def _pump(self, *, tidy: bool = False) -> None:
+        try:
+            if tidy:
+                await self.writer.hop(lambda _: self._tidy())
+            worked = False
+            while self._queue:
+                jobs = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST_GROUP))]
+                for job in jobs:
+                    job.taken = True
+                await self._run(jobs)
+                worked = True
+                # The callers that were just answered get to ask for more before the next group.
+                await asyncio.sleep(0)
+            if worked:
+                self._rest = self._loop.call_later(IDLE, self._tidy_soon)
+        except asyncio.CancelledError as error:  # the loop is ending; so are the callers
+            _settle(list(self._queue), error)
+            self._queue.clear()
+            raise
+        finally:
+            self._pump_task = None
+
+    async def _run(self, jobs: list[Job]) -> None:
+        batches = gather(jobs)
+        try:
+            emitted = await self.writer.hop(lambda _: self._commit(batches))
+        except asyncio.CancelledError as error:
+            _settle(jobs, error)
+            raise
+        except Exception as error:  # noqa: BLE001  # the connection is gone: every caller hears of it
+            _settle(jobs, error)
+            return
+        if emitted:
+            self._observer(emitted)
+        _settle(jobs, None)
+
+    def _tidy_soon(self) -> None:
+        if self._pump_task is None:
+            self._start_pump(tidy=True)
+
+    def _start_pump(self, *, tidy: bool = False) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
+        self._pump_task = self._loop.create_task(self._pump(tidy=tidy), name="abathur-lane")
+
+
+def _settle(jobs: list[Job], error: BaseException | None) -> None:
+    for job in jobs:
+        if error is not None and job.error is None:
+            job.error = error
+        job.done = True
+        if not job.waiter.done():
+            job.waiter.set_result(None)

@@ -1,0 +1,269 @@
+"""The SQLite engine: one writer behind the lane, a small pool of readers, one file or memory."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+from abathur.engines import files
+from abathur.engines.base import Closing, MergedFunction, Migration
+from abathur.engines.clock import Clock
+from abathur.engines.connection import Connection, connect, outlast
+from abathur.engines.group import GroupCommit
+from abathur.engines.lane import Lane
+from abathur.engines.sidelock import SideLock
+from abathur.engines.sqlite_migration import SqliteMigration
+from abathur.engines.wal import AUTOCHECKPOINT, Wal
+from abathur.errors import (
+    DatabaseClosedError,
+    ForkedProcessError,
+    UnsupportedVersionError,
+    WrongEventLoopError,
+)
+from abathur.script import Emitted, ScriptFunction, drive, start
+from abathur.sql import Catalog
+
+T = TypeVar("T")
+
+MEMORY: Final = ":memory:"
+OLDEST: Final = (3, 35, 0)
+READERS: Final = 4
+LISTEN_EVERY: Final = 0.01
+"""Seconds between two looks at `data_version`; a change is heard 5 ms later on average."""
+
+
+class SqliteEngine:
+    """SQLite through aiosqlite. `target` is a path, or ``:memory:`` for one shared connection."""
+
+    dialect = "sqlite"
+
+    def __init__(
+        self,
+        target: Path | str,
+        catalog: Catalog,
+        *,
+        closing: Callable[[], Closing] | None = None,
+        observer: Callable[[Emitted], None] | None = None,
+        durability: str = "full",
+        lock_timeout: float = 30.0,
+    ) -> None:
+        self.memory = str(target) == MEMORY
+        self.path = Path(MEMORY) if self.memory else Path(os.path.realpath(target))
+        self.name = str(self.path)
+        self.capabilities = frozenset() if self.memory else frozenset({"file", "processes", "backup"})
+        self.catalog = catalog
+        self._closing = closing
+        self._observer = observer or (lambda _: None)
+        self._lock_timeout = lock_timeout
+        self._pragmas = _pragmas(durability)
+        self._clock = Clock()
+        self._lock = None if self.memory else SideLock(self.path, lock_timeout)
+        self._pid = os.getpid()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+        self._writer: Connection | None = None
+        self._lane: Lane | None = None
+        self._opening = asyncio.Lock()
+        self._idle: list[Connection] = []
+        self._permits = asyncio.Semaphore(READERS)
+
+    # -- opening and closing -------------------------------------------------------------------
+
+    async def exists(self) -> bool:
+        return self._writer is not None if self.memory else files.size(self.path) > 0
+
+    async def open(self) -> None:
+        if sqlite3.sqlite_version_info < OLDEST:
+            raise UnsupportedVersionError("SQLite", sqlite3.sqlite_version, ".".join(map(str, OLDEST)))
+        try:
+            self._loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise WrongEventLoopError("outside of an asyncio event loop, under trio perhaps") from None
+        if not self.memory:
+            files.check_place(self.path)
+
+    async def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        await outlast(self._close())
+
+    async def _close(self) -> None:
+        if self._lane is not None:
+            await self._lane.drain()
+        for _ in range(READERS):  # whoever still reads ends first
+            await self._permits.acquire()
+        for reader in self._idle:
+            await reader.close()
+        if self._writer is not None:
+            if self._lock is not None:
+                # The last connection checkpoints when it closes, which must not run beside a writer.
+                await self._writer.hop(lambda _: self._acquire())
+            try:
+                await self._writer.close()
+            finally:
+                if self._lock is not None:
+                    self._lock.release()
+        if self._lock is not None:
+            self._lock.close()
+
+    def not_before(self, moment: int) -> None:
+        self._clock.at_least(moment)
+
+    # -- transactions --------------------------------------------------------------------------
+
+    async def write(self, fn: ScriptFunction[T], *args: Any) -> T:
+        lane = self._lane or await self._open_lane()
+        self._check()
+        return await lane.submit(fn, args)  # type: ignore[no-any-return]
+
+    async def merge(self, fn: MergedFunction, item: Any) -> Any:
+        lane = self._lane or await self._open_lane()
+        self._check()
+        return await lane.submit(fn, (item,), merged=True)
+
+    async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
+        if self.memory:
+            return await self.write(fn, *args)
+        self._check()
+        async with self._permits:
+            self._check()
+            reader = self._idle.pop() if self._idle else await self._connect("query_only=ON")
+            try:
+                return await outlast(reader.hop(lambda _: self._read(reader, fn, args)), reader.interrupt)
+            finally:
+                self._idle.append(reader)
+
+    def _read(self, reader: Connection, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
+        execute = reader.executor
+        execute.control("BEGIN")
+        try:
+            return drive(start(fn, args, self._clock.now()), execute, {})
+        finally:
+            if execute.connection.in_transaction:
+                execute.control("ROLLBACK")
+
+    # -- other processes -----------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def listen(self, heard: Callable[[], None]) -> AsyncIterator[None]:
+        self._check()
+        if self.memory:  # nobody else can reach it
+            yield
+            return
+        connection = await self._connect("query_only=ON")
+        loop = asyncio.get_running_loop()
+        stop = threading.Event()
+
+        def watch(raw: sqlite3.Connection) -> None:
+            seen = raw.execute("PRAGMA data_version").fetchone()["data_version"]
+            while not stop.wait(LISTEN_EVERY):
+                found = raw.execute("PRAGMA data_version").fetchone()["data_version"]
+                if found != seen:
+                    seen = found
+                    loop.call_soon_threadsafe(heard)
+
+        watching = asyncio.ensure_future(connection.hop(watch))
+        try:
+            yield
+        finally:
+            stop.set()
+            await outlast(_end(watching, connection))
+
+    @asynccontextmanager
+    async def migration(self) -> AsyncIterator[Migration]:
+        self._check()
+        if self.memory:
+            lane = await self._open_lane()
+            session = SqliteMigration(lane.writer, self.path, self._clock, None)
+        else:
+            files.create(self.path)
+            connection = await self._connect("foreign_keys=OFF", "legacy_alter_table=ON")
+            session = SqliteMigration(
+                connection, self.path, self._clock, SideLock(self.path, self._lock_timeout)
+            )
+        try:
+            await outlast(session.begin())
+            yield session
+        finally:
+            await outlast(session.end())
+
+    # -- connections ---------------------------------------------------------------------------
+
+    async def _connect(self, *extra: str) -> Connection:
+        target = MEMORY if self.memory else f"file:{quote(str(self.path))}?mode=rw"
+        return await connect(
+            target,
+            self.catalog,
+            name=self.name,
+            pragmas=(*self._pragmas, *extra),
+            timeout=self._lock_timeout,
+            uri=not self.memory,
+        )
+
+    async def _open_lane(self) -> Lane:
+        self._check()
+        async with self._opening:
+            if self._lane is None:
+                writer = self._writer = await self._connect("foreign_keys=ON")
+                closing = self._closing() if self._closing else None
+                commit = GroupCommit(writer.executor, self._clock, closing, self._acquire, self._release)
+                self._wal = Wal(self.path, writer.executor.connection, int(self._lock_timeout * 1000))
+                self._lane = Lane(writer, commit, self._observer, self._tidy)
+        return self._lane
+
+    def _acquire(self) -> None:
+        if self._lock is not None:
+            self._lock.acquire()
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            try:
+                self._wal.after_commit()
+            finally:
+                self._lock.release()
+
+    def _tidy(self) -> None:
+        if self._lock is not None and self._lock.try_acquire():
+            try:
+                self._wal.cut()
+            finally:
+                self._lock.release()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise DatabaseClosedError
+        if self._pid != os.getpid():
+            raise ForkedProcessError(self._pid, os.getpid())
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise WrongEventLoopError("outside of an asyncio event loop") from None
+        if loop is not self._loop:
+            raise WrongEventLoopError("in another event loop than the one that opened it")
+
+
+async def _end(watching: asyncio.Future[None], connection: Connection) -> None:
+    try:
+        await watching
+    finally:
+        await connection.close()
+
+
+def _pragmas(durability: str) -> tuple[str, ...]:
+    synchronous = {"full": "FULL", "normal": "NORMAL"}[durability]
+    barriers = ("fullfsync=ON", "checkpoint_fullfsync=ON") if sys.platform == "darwin" else ()
+    return (
+        f"synchronous={synchronous}",
+        f"wal_autocheckpoint={AUTOCHECKPOINT}",
+        "cache_size=-16384",
+        *barriers,
+    )

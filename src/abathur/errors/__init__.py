@@ -1,0 +1,123 @@
+"""Every error that abathur raises, each saying what was wrong, what was expected and what to do.
+
+    AbathurError
+    ├── InvalidInputError (ValueError)      an argument is wrong; nothing was changed
+    │   ├── InvalidPayloadError             not JSON, too large, too deep, or it holds NUL
+    │   ├── UnknownTaskError (LookupError)  no task has that id
+    │   ├── DependencyCycleError            the tasks would wait for each other for ever
+    │   ├── IdempotencyConflictError        the key exists with different content
+    │   └── UnknownStatementError           a script named a statement that nobody defined
+    ├── IllegalMoveError                    the table of moves does not allow this change of status
+    ├── LeaseLostError                      the claim's fence is no longer the task's
+    ├── WaitTimeoutError (TimeoutError)     the task did not end in the time given
+    ├── LifecycleError                      the Database is used at the wrong time or place
+    │   ├── NotInitializedError
+    │   ├── DatabaseClosedError
+    │   ├── WrongEventLoopError
+    │   └── ForkedProcessError
+    ├── OpenError                           this database cannot be opened as it is
+    │   ├── InvalidUrlError
+    │   ├── MissingDirectoryError
+    │   ├── NotADatabaseError
+    │   ├── CorruptDatabaseError
+    │   ├── ReadOnlyDatabaseError
+    │   ├── ForeignDatabaseError
+    │   ├── NetworkFileSystemError
+    │   ├── UnsupportedVersionError
+    │   ├── NewerSchemaError
+    │   ├── EnvironmentMismatchError
+    │   ├── SchemaConflictError
+    │   └── MigrationError
+    └── EngineError                         the database refused or lost a transaction; nothing was applied
+        ├── LockTimeoutError (TimeoutError)
+        ├── DiskFullError
+        ├── DiskIOError
+        ├── OutOfMemoryError (MemoryError)
+        ├── ConstraintError
+        └── StatementError
+
+``str(error)`` is one message of three sentences: the problem, what was expected, the remedy.
+The parts are also attributes: ``problem``, ``expected``, ``remedy``.
+"""
+
+from __future__ import annotations
+
+from abathur.errors.arguments import (
+    DependencyCycleError,
+    IdempotencyConflictError,
+    InvalidInputError,
+    InvalidPayloadError,
+    UnknownStatementError,
+    UnknownTaskError,
+)
+from abathur.errors.base import AbathurError
+from abathur.errors.engine import (
+    ConstraintError,
+    DiskFullError,
+    DiskIOError,
+    EngineError,
+    LockTimeoutError,
+    OutOfMemoryError,
+    StatementError,
+)
+from abathur.errors.lifecycle import (
+    DatabaseClosedError,
+    ForkedProcessError,
+    LifecycleError,
+    NotInitializedError,
+    WrongEventLoopError,
+)
+from abathur.errors.opening import (
+    CorruptDatabaseError,
+    EnvironmentMismatchError,
+    ForeignDatabaseError,
+    InvalidUrlError,
+    MigrationError,
+    MissingDirectoryError,
+    NetworkFileSystemError,
+    NewerSchemaError,
+    NotADatabaseError,
+    OpenError,
+    ReadOnlyDatabaseError,
+    SchemaConflictError,
+    UnsupportedVersionError,
+)
+from abathur.errors.tasks import IllegalMoveError, LeaseLostError, WaitTimeoutError
+
+__all__ = [
+    "AbathurError",
+    "ConstraintError",
+    "CorruptDatabaseError",
+    "DatabaseClosedError",
+    "DependencyCycleError",
+    "DiskFullError",
+    "DiskIOError",
+    "EngineError",
+    "EnvironmentMismatchError",
+    "ForeignDatabaseError",
+    "ForkedProcessError",
+    "IdempotencyConflictError",
+    "IllegalMoveError",
+    "InvalidInputError",
+    "InvalidPayloadError",
+    "InvalidUrlError",
+    "LeaseLostError",
+    "LifecycleError",
+    "LockTimeoutError",
+    "MigrationError",
+    "MissingDirectoryError",
+    "NetworkFileSystemError",
+    "NewerSchemaError",
+    "NotADatabaseError",
+    "NotInitializedError",
+    "OpenError",
+    "OutOfMemoryError",
+    "ReadOnlyDatabaseError",
+    "SchemaConflictError",
+    "StatementError",
+    "UnknownStatementError",
+    "UnknownTaskError",
+    "UnsupportedVersionError",
+    "WaitTimeoutError",
+    "WrongEventLoopError",
+]

@@ -1,0 +1,79 @@
+"""Errors about transactions that the database refused or lost; nothing of them was applied."""
+
+from __future__ import annotations
+
+from abathur.errors.base import AbathurError
+
+
+class EngineError(AbathurError):
+    """The database refused or lost a transaction. Nothing of it was applied."""
+
+
+class LockTimeoutError(EngineError, TimeoutError):
+    """Another process kept the write lock for longer than `lock_timeout`. `pid` is its holder, or None."""
+
+    def __init__(self, path: str, seconds: float, pid: int | None) -> None:
+        self.pid = pid
+        holder = f"process {pid}" if pid else "another process"
+        super().__init__(
+            f"{holder.capitalize()} has held the write lock of {path} for {seconds:g} s.",
+            "Expected the lock to be free within `lock_timeout`.",
+            "See what that process does (a stopped one holds it for ever), or raise `lock_timeout`.",
+        )
+
+
+class DiskFullError(EngineError):
+    """The disk, or the file's allowed size, is full."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"There is no space left for {path}.",
+            "Expected room for the write-ahead log and the database.",
+            "Free some space and call again, without a restart; nothing that was acknowledged is lost.",
+        )
+
+
+class DiskIOError(EngineError):
+    """The operating system reported an error on the database's files."""
+
+    def __init__(self, path: str, found: str) -> None:
+        super().__init__(
+            f"Reading or writing {path} failed: {found}.",
+            "Expected a working disk.",
+            "Look at the system's log, then call again.",
+        )
+
+
+class OutOfMemoryError(EngineError, MemoryError):
+    """SQLite could not get the memory that it needs."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"SQLite ran out of memory while working on {path}.",
+            "Expected memory for one transaction.",
+            "Give the process more memory, or make smaller batches.",
+        )
+
+
+class ConstraintError(EngineError):
+    """A constraint or a trigger of the database refused the change."""
+
+    def __init__(self, statement: str, found: str) -> None:
+        self.statement = statement
+        super().__init__(
+            f"The database refused {statement}: {found}.",
+            "Expected values that its constraints allow.",
+            "Change the values, or look at the table's constraints and triggers.",
+        )
+
+
+class StatementError(EngineError):
+    """The database could not execute a statement."""
+
+    def __init__(self, statement: str, found: str) -> None:
+        self.statement = statement
+        super().__init__(
+            f"The database could not execute {statement}: {found}.",
+            "Expected valid SQL for the tables that exist.",
+            "If the statement is yours, correct it; if it is abathur's, report it with SQLite's version.",
+        )

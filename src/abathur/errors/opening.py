@@ -1,0 +1,145 @@
+"""Errors about a database that cannot be opened as it is; nothing in it was changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from abathur.errors.base import AbathurError
+
+
+class OpenError(AbathurError):
+    """The database cannot be opened as it is. Nothing in it was changed."""
+
+
+class InvalidUrlError(OpenError, ValueError):
+    """The URL names no database that this library can open."""
+
+
+class MissingDirectoryError(OpenError, FileNotFoundError):
+    """The directory that should hold the database does not exist."""
+
+    def __init__(self, directory: str) -> None:
+        super().__init__(
+            f"The directory {directory} does not exist.",
+            "Expected an existing directory for the database file.",
+            f"Create it (`mkdir -p {directory}`) or give another path.",
+        )
+
+
+class NotADatabaseError(OpenError):
+    """The path holds something that is not an SQLite database."""
+
+    def __init__(self, path: str, found: str) -> None:
+        super().__init__(
+            f"{path} is not an SQLite database: {found}.",
+            "Expected a database file, an empty file, or no file.",
+            "Check the path; nothing was written to it.",
+        )
+
+
+class CorruptDatabaseError(OpenError):
+    """SQLite found the database file damaged."""
+
+    def __init__(self, path: str, found: str) -> None:
+        super().__init__(
+            f"{path} is damaged: {found}.",
+            "Expected a sound SQLite database.",
+            "Keep a copy, then restore a backup (`*.before-*.db` beside it) or try `sqlite3 FILE .recover`.",
+        )
+
+
+class ReadOnlyDatabaseError(OpenError):
+    """The database has to be written to, and cannot be."""
+
+    def __init__(self, path: str, found: str) -> None:
+        super().__init__(
+            f"{path} cannot be written: {found}.",
+            "Expected a file and a directory that this user may write to.",
+            "Change the permissions, or copy the database to a place that you own.",
+        )
+
+
+class ForeignDatabaseError(OpenError):
+    """The file belongs to another application."""
+
+    def __init__(self, path: str, application_id: int) -> None:
+        self.application_id = application_id
+        super().__init__(
+            f"{path} belongs to another application (its application_id is {application_id:#010x}).",
+            "Expected a new file, one of abathur's, or one without an application_id.",
+            "Give another path, or pass `adopt=True` to put abathur's tables into this one.",
+        )
+
+
+class NetworkFileSystemError(OpenError):
+    """The file lies on a network file system, where SQLite's WAL mode can lose data."""
+
+    def __init__(self, path: str, kind: str) -> None:
+        super().__init__(
+            f"{path} lies on a network file system ({kind}).",
+            "Expected a local file system: WAL mode needs shared memory between all its users.",
+            "Move the file to a local disk, or use PostgreSQL to share it between machines.",
+        )
+
+
+class UnsupportedVersionError(OpenError):
+    """The database software is older than this library needs."""
+
+    def __init__(self, software: str, found: str, needed: str) -> None:
+        super().__init__(
+            f"{software} is {found}.",
+            f"Expected {needed} or newer.",
+            "Use a Python that was built with a newer one.",
+        )
+
+
+class NewerSchemaError(OpenError):
+    """A newer abathur wrote this database and says that this one cannot read it."""
+
+    def __init__(self, path: str, needed: str, ours: str) -> None:
+        self.needed = needed
+        self.ours = ours
+        super().__init__(
+            f"{path} needs abathur {needed} or newer, and this is {ours}.",
+            "Expected a database that this version can read.",
+            f"Upgrade: `pip install 'abathur>={needed}'`.",
+        )
+
+
+class EnvironmentMismatchError(OpenError):
+    """The database is stamped for another environment than the one asked for."""
+
+    def __init__(self, path: str, found: str, wanted: str) -> None:
+        self.found = found
+        self.wanted = wanted
+        super().__init__(
+            f"{path} is a {found} database, and {wanted} was asked for.",
+            "Expected the environment that is stamped in the database.",
+            f"Give another path, or open it with environment={found!r} (or ABATHUR_ENVIRONMENT={found}).",
+        )
+
+
+class SchemaConflictError(OpenError):
+    """What is in the database cannot hold what the schema declares. `conflicts` has each one."""
+
+    def __init__(self, path: str, conflicts: Sequence[Any]) -> None:
+        self.conflicts = list(conflicts)
+        listed = "; ".join(str(conflict) for conflict in self.conflicts)
+        super().__init__(
+            f"{path} cannot be brought to the declared schema: {listed}",
+            "Expected tables and columns that can hold what is declared.",
+            "Nothing was changed. Follow the remedy of each conflict, then call `initialize()` again.",
+        )
+
+
+class MigrationError(OpenError):
+    """A step, or the check after the steps, failed; all of them were undone."""
+
+    def __init__(self, path: str, step: str, found: str) -> None:
+        super().__init__(
+            f"Bringing {path} to today's schema failed at {step}: {found}.",
+            "Expected every step to work, and a task to be enqueued, claimed and completed after them.",
+            "Everything was undone. `abathur migrate --plan` shows the steps; "
+            "a CHECK or trigger of your own on abathur's tables is the usual cause.",
+        )

@@ -1,0 +1,48 @@
+"""Errors about what was asked of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from abathur.errors.base import AbathurError
+
+
+class IllegalMoveError(AbathurError):
+    """The table in `states.py` does not allow a task to go from `found` to `wanted`."""
+
+    def __init__(self, task_id: str, found: str, wanted: str, allowed: Sequence[str]) -> None:
+        self.task_id = task_id
+        self.found = found
+        self.wanted = wanted
+        super().__init__(
+            f"Task {task_id} is {found} and cannot become {wanted}.",
+            f"From {found} a task can become: {', '.join(sorted(allowed)) or 'nothing'}.",
+            "Look at the task with `db.tasks.get(id)` before you change it.",
+        )
+
+
+class LeaseLostError(AbathurError):
+    """The worker's claim is over: its fence is no longer the task's, so its write was refused."""
+
+    def __init__(self, task_id: str, fence: int, found: str) -> None:
+        self.task_id = task_id
+        self.fence = fence
+        super().__init__(
+            f"The claim on task {task_id} with fence {fence} is lost: {found}.",
+            "Expected the task to be running under this fence.",
+            "Stop working on it and drop the result; claim again for new work. "
+            "A longer `lease` or an earlier heartbeat avoids this.",
+        )
+
+
+class WaitTimeoutError(AbathurError, TimeoutError):
+    """A task did not end within the time that `wait` was given."""
+
+    def __init__(self, task_id: str, status: str, timeout: float) -> None:
+        self.task_id = task_id
+        self.status = status
+        super().__init__(
+            f"Task {task_id} is still {status} after {timeout:g} s.",
+            "Expected it to be completed, failed or cancelled by then.",
+            "Wait longer, or see whether a worker for its agent type is running.",
+        )

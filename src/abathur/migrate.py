@@ -1,0 +1,265 @@
+"""Bringing any earlier database to the declared schema: look, lock, look again, back up, apply, record.
+
+With nothing to do only reads are executed. Everything else is one transaction: a process that is
+killed at any statement leaves the database as it was, and the next one begins again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from attrs import evolve, frozen
+
+from abathur.engines.base import Engine, Migration
+from abathur.errors import (
+    ConstraintError,
+    EngineError,
+    EnvironmentMismatchError,
+    ForeignDatabaseError,
+    InvalidInputError,
+    MigrationError,
+    NewerSchemaError,
+    OpenError,
+    SchemaConflictError,
+    StatementError,
+)
+from abathur.ids import new_id
+from abathur.schema.apply import Progress, Work, converge, count_rows, look
+from abathur.schema.declare import Schema
+from abathur.schema.inspect import Fingerprint, Found, filled_tables, fingerprint
+from abathur.schema.plan import Conflict, Options, Plan, make_plan
+from abathur.schema.stamp import APPLICATION_IDS, environment_of, is_older, recorded_environment
+from abathur.schema.steps import CreateIndex, Step
+from abathur.script import Script, ScriptFunction
+
+BACKUPS_KEPT: Final = 2
+
+
+@frozen(kw_only=True)
+class Report:
+    """What `initialize()` did. `steps` is empty when nothing had to change."""
+
+    steps: tuple[Step, ...] = ()
+    notes: tuple[str, ...] = ()
+    backup: Path | None = None
+    took_ms: float = 0.0
+    environment: str = ""
+    database_id: str = ""
+    created: bool = False
+
+
+@frozen(kw_only=True)
+class _Wish:
+    """How the database is to be opened: the arguments of `migrate`."""
+
+    version: str
+    environment: str | None
+    project: str
+    adopt: bool
+
+
+async def plan(engine: Engine, schemas: Sequence[Schema], *, options: Options) -> Plan:
+    """What `migrate` would do, with its SQL, rows and locks. Changes nothing, and creates no file."""
+    now = options.now or time.time_ns() // 1000
+    options = evolve(options, dialect=engine.dialect, is_file="file" in engine.capabilities, now=now)
+    if not await engine.exists():
+        return make_plan(schemas, _nothing(options), options)
+
+    def looked() -> Script[Plan]:
+        found, plan = yield from look(schemas, options, options.now)
+        return (yield from count_rows(plan, found))
+
+    return await engine.read(looked)
+
+
+async def migrate(
+    engine: Engine,
+    schemas: Sequence[Schema],
+    *,
+    version: str,
+    environment: str | None = None,
+    probe: ScriptFunction[object] | None = None,
+    backup: bool = True,
+    verify: bool = False,
+    adopt: bool = False,
+    project: str | None = None,
+) -> Report:
+    """Bring the database to the declared schemas.
+
+    `environment` None accepts the one in the stamp and gives "development" to a database without a
+    stamp. `probe` is a script that uses the tables; it is run after the steps and undone. `verify`
+    inspects even if the stamp says that nothing has changed. Raises an OpenError if the database
+    cannot be opened as it is, and an EngineError if the disk or the lock failed; either way nothing
+    was changed.
+    """
+    began = time.monotonic()
+    if environment is not None and environment not in APPLICATION_IDS:
+        raise InvalidInputError(
+            f"There is no environment {environment!r}.",
+            f"Expected one of {', '.join(APPLICATION_IDS)}.",
+            "Correct `environment=` or ABATHUR_ENVIRONMENT.",
+        )
+    wish = _Wish(version=version, environment=environment, project=project or "", adopt=adopt)
+    if await engine.exists():
+        seen = await engine.read(fingerprint, engine.dialect)
+        options = _admit(seen, engine, wish)
+        is_current = not verify and _is_current(seen, schemas, options)
+        found_plan = Plan() if is_current else (await engine.read(look, schemas, options))[1]
+        if found_plan.conflicts:
+            raise SchemaConflictError(engine.name, found_plan.conflicts)
+        if found_plan.empty:
+            return _report(options, began, notes=found_plan.notes)
+    async with engine.migration() as migration:
+        return await _migrate(engine, migration, schemas, wish, probe, backup, began)
+
+
+async def _migrate(
+    engine: Engine,
+    migration: Migration,
+    schemas: Sequence[Schema],
+    wish: _Wish,
+    probe: ScriptFunction[object] | None,
+    backup: bool,
+    began: float,
+) -> Report:
+    """What is done under the lock; another process may have done all of it before us."""
+    options = _admit(await migration.read(fingerprint, engine.dialect), engine, wish)
+    found, planned = await migration.read(look, schemas, options)
+    if planned.conflicts:
+        raise SchemaConflictError(engine.name, planned.conflicts)
+    if planned.empty:
+        return _report(options, began, notes=planned.notes)
+    copy = None
+    if backup and planned.inside and "backup" in engine.capabilities:
+        filled = await migration.read(filled_tables, found)
+        copy = await _back_up(migration, Path(engine.name), wish.version) if filled else None
+    for setting in planned.before:
+        await migration.set_pragma(setting.name, setting.value)
+    applied = Plan()
+    if planned.inside:
+        work = Work(
+            name=engine.name,
+            schemas=schemas,
+            options=options,
+            progress=Progress(),
+            clock=time.monotonic,
+            probe=probe,
+        )
+        applied = await _apply(migration, work)
+    for setting in planned.after:
+        await migration.set_pragma(setting.name, setting.value)
+    done = (*planned.before, *applied.inside, *planned.after)
+    return _report(options, began, done, applied.notes, backup=copy, created=found.is_new)
+
+
+async def _apply(migration: Migration, work: Work) -> Plan:
+    try:
+        return await migration.write(converge, work)
+    except (StatementError, ConstraintError) as error:
+        step = work.progress.step
+        if isinstance(error, ConstraintError) and isinstance(step, CreateIndex) and step.unique:
+            raise SchemaConflictError(work.name, [_duplicates(step)]) from error
+        raise MigrationError(work.name, work.progress.doing, str(error)) from error
+    except (OpenError, EngineError):
+        raise  # the lock, the disk, the file: these say what they are
+    except Exception as error:
+        raise MigrationError(work.name, work.progress.doing, str(error) or repr(error)) from error
+
+
+def _duplicates(step: CreateIndex) -> Conflict:
+    columns = ", ".join(step.unique)
+    return Conflict(
+        step.table,
+        columns,
+        "filled with rows that are equal there",
+        f"unique ({step.name})",
+        f"Make them different: SELECT {columns}, count(*) FROM {step.table} GROUP BY {columns} "
+        "HAVING count(*) > 1 shows them.",
+    )
+
+
+def _admit(seen: Fingerprint, engine: Engine, wish: _Wish) -> Options:
+    """Whether this database is ours to open, and if so, with what."""
+    meta = seen.meta
+    stamped = recorded_environment(seen.application_id, meta)
+    if seen.application_id and environment_of(seen.application_id) is None and not wish.adopt:
+        raise ForeignDatabaseError(engine.name, seen.application_id)
+    needed = meta.get("min_reader_version", "0")
+    if is_older(wish.version, needed):
+        raise NewerSchemaError(engine.name, needed, wish.version)
+    if stamped is not None and wish.environment not in (None, stamped):
+        raise EnvironmentMismatchError(engine.name, stamped, str(wish.environment))
+    return Options(
+        dialect=engine.dialect,
+        version=wish.version,
+        environment=stamped or wish.environment or "development",
+        project=wish.project,
+        database_id=meta.get("database_id") or new_id(),
+        is_file="file" in engine.capabilities,
+    )
+
+
+def _is_current(seen: Fingerprint, schemas: Sequence[Schema], options: Options) -> bool:
+    """Whether the stamp alone shows that an inspection would find no difference."""
+    meta: Mapping[str, str] = seen.meta
+    return (
+        environment_of(seen.application_id) is not None
+        and meta.get("schema_version") == str(seen.schema_version)
+        and all(meta.get(f"declaration:{schema.owner}") == schema.sha256 for schema in schemas)
+        and (seen.journal_mode == "wal" or not options.is_file)
+    )
+
+
+def _nothing(options: Options) -> Found:
+    """What an inspection would find where there is no file yet."""
+    mode = "delete" if options.is_file else "memory"
+    return Found(Fingerprint(0, 0, mode), (), {}, {}, auto_vacuum=0, page_size=options.page_size)
+
+
+def _report(
+    options: Options,
+    began: float,
+    steps: tuple[Step, ...] = (),
+    notes: tuple[str, ...] = (),
+    *,
+    backup: Path | None = None,
+    created: bool = False,
+) -> Report:
+    return Report(
+        steps=steps,
+        notes=notes,
+        backup=backup,
+        took_ms=(time.monotonic() - began) * 1000,
+        environment=options.environment,
+        database_id=options.database_id,
+        created=created,
+    )
+
+
+# -- the way back ------------------------------------------------------------------------------
+
+
+async def _back_up(migration: Migration, path: Path, version: str) -> Path:
+    """Copy the database beside itself; the last two such copies are kept."""
+    moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    safe = re.sub(r"[^\w.+]", "_", version)
+    target = path.with_name(f"{path.name}.before-{safe}-{moment}.db")
+    try:
+        await migration.backup(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            target.unlink()  # half a copy helps nobody, and may have filled the disk
+        raise
+    pattern = re.compile(re.escape(path.name) + r"\.before-.+-(\d{8}T\d{12}Z)\.db")
+    matches = ((pattern.fullmatch(other.name), other) for other in path.parent.iterdir())
+    copies = sorted((match[1], other) for match, other in matches if match)
+    for _, other in copies[:-BACKUPS_KEPT]:
+        with contextlib.suppress(OSError):
+            other.unlink()
+    return target

@@ -1,0 +1,306 @@
+"""Runner: claims tasks and runs their handlers, a fixed number at a time, under one task group.
+
+runner = Runner(db, concurrency=8)
+
+@runner.agent("reviewer", timeout=600)
+async def review(ctx):
+    await ctx.progress(0.5, "half way")
+    return {"verdict": "good"}
+
+await runner.run()
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream
+from attrs import frozen
+
+from abathur import maintenance
+from abathur.context import Context
+from abathur.database import Database
+from abathur.errors import EngineError, InvalidInputError, InvalidPayloadError, LeaseLostError
+from abathur.keeper import Keeper, Running
+from abathur.models import Claim
+from abathur.tasks.new import seconds
+from abathur.tasks.watch import Doorbell
+
+log = logging.getLogger("abathur.runner")
+
+Handler = Callable[[Context], Any]
+H = TypeVar("H", bound=Handler)
+
+POLL: Final = 1.0
+"""Seconds after which an idle runner looks again, whatever it was told."""
+SETTLE_TRIES: Final = 5
+
+
+class DoNotRetry(Exception):  # noqa: N818  # it says what to do, as the field's names do
+    """Raise it in a handler when another attempt would fail in the same way: the task fails at once."""
+
+
+@frozen
+class _Agent:
+    handler: Handler
+    is_async: bool
+    timeout: float | None
+    max_attempts: int | None
+
+
+class Runner:
+    """Runs the tasks of its agent types until it is stopped.
+
+    concurrency: handlers at a time. lease: seconds; it is renewed every third of it, and when this
+    process dies, the task goes to another worker after that time at most. grace: seconds that
+    handlers get to finish when the runner is stopped; then they are cancelled and their tasks
+    released without using up an attempt.
+    """
+
+    def __init__(
+        self,
+        db: Database,
+        *,
+        concurrency: int = 8,
+        worker: str | None = None,
+        lease: float = 30.0,
+        grace: float = 10.0,
+    ) -> None:
+        if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 1 <= concurrency <= 1000:
+            raise InvalidInputError(
+                f"concurrency={concurrency!r} is out of range.",
+                "Expected 1 to 1,000.",
+                "Give another number.",
+            )
+        self.db = db
+        self.concurrency = concurrency
+        self.worker = worker or f"{socket.gethostname()}-{os.getpid()}"
+        self.lease = seconds("lease", lease, 86_400)
+        self.grace = seconds("grace", grace, 86_400, zero=True)
+        self._agents: dict[str, _Agent] = {}
+        self._keeper = Keeper(db, self.lease)
+        self._stopping = False
+        self._bell: Doorbell | None = None
+        self._free = concurrency
+
+    def agent(
+        self, agent_type: str, *, timeout: float | None = None, max_attempts: int | None = None
+    ) -> Callable[[H], H]:
+        """Register a handler for an agent type: an async function, or a plain one, run in a thread.
+
+        It gets a Context, and what it returns, JSON, is the task's result. An exception fails the
+        attempt. `timeout` (seconds) and `max_attempts` can only lower what the task asks for.
+        """
+        if timeout is not None:
+            seconds("timeout", timeout, 365 * 86_400)
+
+        def register(handler: H) -> H:
+            if agent_type in self._agents:
+                raise InvalidInputError(
+                    f"The agent type {agent_type!r} has a handler already.",
+                    "Expected one handler for each.",
+                    "Rename one.",
+                )
+            function = handler.func if isinstance(handler, partial) else handler
+            is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+                getattr(function, "__call__", None)  # noqa: B004  # an object with an async __call__
+            )
+            self._agents[agent_type] = _Agent(handler, is_async, timeout, max_attempts)
+            return handler
+
+        return register
+
+    @property
+    def agent_types(self) -> tuple[str, ...]:
+        """The agent types that have a handler."""
+        return tuple(sorted(self._agents))
+
+    def stop(self) -> None:
+        """Claim nothing more, let handlers finish within the grace period, then return from `run`."""
+        self._stopping = True
+        if self._bell is not None:
+            self._bell.ring(sure=False)
+
+    async def run(self, *, until_idle: bool = False) -> None:
+        """Claim and run tasks until `stop()`, or with `until_idle` until none of its types is left to run.
+
+        Idle means that no task of its agent types is ready, scheduled or running.
+        """
+        if not self._agents:
+            raise InvalidInputError(
+                "This runner has no handlers.",
+                "Expected at least one agent type.",
+                "Use `@runner.agent(name)`.",
+            )
+        self._stopping = False
+        self._free = self.concurrency
+        async with self._open() as (bell, inbox, outbox), anyio.create_task_group() as workers:
+            for _ in range(self.concurrency):
+                workers.start_soon(self._work, outbox)
+            async with inbox:
+                await self._dispatch(bell, inbox.send, until_idle=until_idle)
+            # The workers end when they have emptied the closed stream.
+            await self._wind_down(bell)
+
+    @asynccontextmanager
+    async def _open(self) -> AsyncIterator[tuple[Doorbell, Any, Any]]:
+        """Everything that lives as long as `run`: wake-ups, lease renewal, maintenance."""
+        watch = self.db.watch
+        inbox, outbox = anyio.create_memory_object_stream[Claim](self.concurrency)
+        async with self.db.engine.listen(watch.elsewhere), outbox:
+            with (
+                watch.for_ready(frozenset(self._agents)) as bell,
+                watch.for_cancelled(self._keeper.cancelled),
+            ):
+                self._bell = bell
+                try:
+                    async with anyio.create_task_group() as background:
+                        background.start_soon(self._keeper.run)
+                        background.start_soon(maintenance.forever, self.db)
+                        yield bell, inbox, outbox
+                        background.cancel_scope.cancel()
+                finally:
+                    self._bell = None
+
+    # -- dispatching ---------------------------------------------------------------------------
+
+    async def _dispatch(self, bell: Doorbell, send: Callable[[Claim], Any], *, until_idle: bool) -> None:
+        """Claim for every free slot, as long as there is something; then wait to be rung for."""
+        hungry = True
+        while not self._stopping:
+            if self._free and (hungry or bell.sure):
+                bell.sure = False
+                wanted = self._free
+                claims = await self._claim(wanted)
+                hungry = len(claims) == wanted
+                self._free -= len(claims)
+                for claim in claims:
+                    await send(claim)
+                continue
+            wait: float | None = POLL
+            if self._free:
+                found, soon = await self.db.tasks.outlook(self._agents)
+                if found:
+                    hungry = True
+                    continue
+                if until_idle and self._free == self.concurrency and await self._is_idle():
+                    return
+                wait = min(POLL, POLL if soon is None else soon)
+            with anyio.move_on_after(wait):
+                await bell.wait()
+            bell.clear()
+
+    async def _claim(self, limit: int) -> list[Claim]:
+        try:
+            # Not to be cancelled half-way: claims that nobody hears of would wait for their leases to end.
+            with anyio.CancelScope(shield=True):
+                claims = await self.db.tasks.claim(
+                    self.worker, agent_types=self._agents, limit=limit, lease=self.lease
+                )
+        except EngineError as error:
+            log.warning("claiming failed and will be tried again: %s", error)
+            await anyio.sleep(POLL)
+            return []
+        return claims
+
+    async def _is_idle(self) -> bool:
+        counts = await self.db.tasks.counts(by_agent_type=True)
+        return not any(
+            counts.get((agent_type, status), 0)
+            for agent_type in self._agents
+            for status in ("ready", "scheduled", "running")
+        )
+
+    async def _wind_down(self, bell: Doorbell) -> None:
+        """Give handlers the grace period, then cancel them; their tasks are released."""
+        with anyio.move_on_after(self.grace):
+            while self._free < self.concurrency:
+                bell.clear()
+                await bell.wait()
+        self._keeper.cancel_all("stopping")
+
+    # -- working -------------------------------------------------------------------------------
+
+    async def _work(self, outbox: MemoryObjectReceiveStream[Claim]) -> None:
+        async with outbox.clone() as mine:
+            async for claim in mine:
+                try:
+                    await self._handle(claim)
+                finally:
+                    self._free += 1
+                    if self._bell is not None:
+                        self._bell.ring(sure=False)
+
+    async def _handle(self, claim: Claim) -> None:
+        """Run one handler and settle its claim. Whatever the handler does, the worker goes on."""
+        agent = self._agents[claim.task.agent_type]
+        timeout = claim.task.timeout if agent.timeout is None else min(agent.timeout, claim.task.timeout)
+        running = Running(claim)
+        try:
+            with self._keeper.holding(running), anyio.move_on_after(timeout) as running.scope:
+                result = await self._call(agent, Context(self.db, claim, running))
+                running.finished = True
+        except Exception as error:  # noqa: BLE001  # it is the handler's, and is kept with the attempt
+            await self._settle(running, partial(self._fail, agent, claim, error))
+            return
+        except BaseException:
+            # The runner itself is cancelled: give the task back before going.
+            with anyio.CancelScope(shield=True):
+                await self._settle(running, partial(self.db.tasks.release, claim))
+            raise
+        if running.finished:
+            await self._settle(running, partial(self._complete, agent, claim, result))
+        elif running.why == "stopping":
+            await self._settle(running, partial(self.db.tasks.release, claim))
+        elif running.why is None:
+            late = TimeoutError(f"The attempt took longer than {timeout:g} s.")
+            await self._settle(running, partial(self._fail, agent, claim, late, "timed_out"))
+        else:
+            log.info("task %s fence %d: stopped, %s", claim.task.id, claim.fence, running.why)
+
+    async def _call(self, agent: _Agent, ctx: Context) -> Any:
+        if agent.is_async:
+            return await agent.handler(ctx)
+        # A thread cannot be stopped. It is left behind when its time is over, and its result is dropped.
+        return await anyio.to_thread.run_sync(agent.handler, ctx, abandon_on_cancel=True)
+
+    async def _complete(self, agent: _Agent, claim: Claim, result: Any) -> None:
+        try:
+            await self.db.tasks.complete(claim, result)
+        except InvalidPayloadError as error:
+            # The next attempt would return something of the same kind.
+            await self._fail(agent, claim, DoNotRetry(str(error)))
+
+    async def _fail(self, agent: _Agent, claim: Claim, error: Exception, outcome: str = "failed") -> None:
+        used_up = agent.max_attempts is not None and claim.task.attempt >= agent.max_attempts
+        retry = not used_up and not isinstance(error, DoNotRetry)
+        status = await self.db.tasks.fail(claim, error, retry=retry, outcome=outcome)
+        log.info("task %s attempt %d: %s, now %s", claim.task.id, claim.task.attempt, outcome, status)
+
+    async def _settle(self, running: Running, settle: Callable[[], Any]) -> None:
+        """Write down how a claim ended; try again when the database cannot, for as long as makes sense."""
+        claim = running.claim
+        for left in reversed(range(SETTLE_TRIES)):
+            try:
+                await settle()
+            except LeaseLostError as error:
+                log.warning(
+                    "task %s fence %d: the result was refused: %s", claim.task.id, claim.fence, error.problem
+                )
+            except EngineError as error:
+                log.warning("task %s: not settled yet: %s", claim.task.id, error)
+                if left:
+                    await anyio.sleep(self.lease / SETTLE_TRIES)
+                    continue
+            return
+
+
+__all__ = ["Context", "DoNotRetry", "Runner"]

@@ -1,0 +1,293 @@
+"""The library's own tables. A new column, index or table is declared here, and nowhere else.
+
+Columns that older databases have keep their names and types for ever. A column that is new needs a
+default or may be NULL, and a `Backfill` if older rows need a value for it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from abathur.schema.declare import (
+    Backfill,
+    Column,
+    CopyRows,
+    Index,
+    InsertRows,
+    PerDialect,
+    Schema,
+    Table,
+)
+
+TASKS: Final = Table(
+    "tasks",
+    (
+        # As older databases have them.
+        Column("id", "TEXT", primary_key=True),
+        Column("prompt", "TEXT", not_null=True, default="''"),
+        Column("agent_type", "TEXT", not_null=True, default="'general'"),
+        Column("priority", "INTEGER", not_null=True, default="5"),
+        Column("status", "TEXT", not_null=True),
+        Column("input_data", "TEXT", not_null=True),  # '{}' for ours: theirs is in task_content
+        Column("result_data", "TEXT"),
+        Column("error_message", "TEXT"),
+        Column("retry_count", "INTEGER", default="0"),
+        Column("max_retries", "INTEGER", default="3"),
+        Column("max_execution_timeout_seconds", "INTEGER", default="3600"),
+        Column("submitted_at", "TIMESTAMP", not_null=True),
+        Column("started_at", "TIMESTAMP"),
+        Column("completed_at", "TIMESTAMP"),
+        Column("last_updated_at", "TIMESTAMP", not_null=True),
+        Column("created_by", "TEXT"),
+        Column("parent_task_id", "TEXT"),
+        Column("dependencies", "TEXT"),
+        Column("session_id", "TEXT"),
+        Column("source", "TEXT", not_null=True, default="'human'"),
+        Column("dependency_type", "TEXT", not_null=True, default="'sequential'"),
+        Column("calculated_priority", "REAL", not_null=True, default="5.0"),
+        Column("deadline", "TIMESTAMP"),
+        Column("estimated_duration_seconds", "INTEGER"),
+        Column("dependency_depth", "INTEGER", default="0"),
+        Column("feature_branch", "TEXT"),
+        Column("task_branch", "TEXT"),
+        Column("worktree_path", "TEXT"),
+        Column("summary", "TEXT", not_null=True, default="'Task'"),
+        # Ours. Times are microseconds since the epoch.
+        Column("fence", "INTEGER", not_null=True, default="0"),
+        Column("attempt", "INTEGER", not_null=True, default="0"),
+        Column("max_attempts", "INTEGER", not_null=True, default="3"),
+        Column("worker", "TEXT"),
+        Column("lease_expires_at", "INTEGER"),
+        Column("run_at", "INTEGER"),
+        Column("rank", "INTEGER", not_null=True, default="0"),
+        Column("unmet", "INTEGER", not_null=True, default="0"),
+        Column("dependents", "INTEGER", not_null=True, default="0"),
+        Column("lift_at", "INTEGER"),
+        Column("project_id", "TEXT"),
+    ),
+)
+
+CONTENT: Final = Table(
+    # Beside the row whose status changes: SQLite rewrites a whole record at each change.
+    "task_content",
+    (
+        Column("task_id", "TEXT", primary_key=True),
+        Column("input", "TEXT"),
+        Column("result", "TEXT"),
+    ),
+    without_rowid=True,
+)
+
+EDGES: Final = Table(
+    "task_dependencies",
+    (
+        Column("id", "TEXT", primary_key=True),
+        Column("dependent_task_id", "TEXT", not_null=True),
+        Column("prerequisite_task_id", "TEXT", not_null=True),
+        Column("dependency_type", "TEXT", not_null=True, default="'sequential'"),
+        Column("created_at", "TIMESTAMP", not_null=True),
+        Column("resolved_at", "TIMESTAMP"),
+        Column("on_failure", "TEXT", not_null=True, default="'block'"),
+    ),
+    unique=(("dependent_task_id", "prerequisite_task_id"),),
+)
+
+ATTEMPTS: Final = Table(
+    # One row for each attempt that did not complete its task.
+    "task_attempts",
+    (
+        Column("task_id", "TEXT", not_null=True),
+        Column("fence", "INTEGER", not_null=True),
+        Column("attempt", "INTEGER", not_null=True),
+        Column("worker", "TEXT"),
+        Column("started_at", "TEXT"),
+        Column("ended_at", "TEXT", not_null=True),
+        Column("outcome", "TEXT", not_null=True),
+        Column("error", "TEXT"),
+    ),
+    primary_key=("task_id", "fence"),
+    without_rowid=True,
+)
+
+PROGRESS: Final = Table(
+    "task_progress",
+    (
+        Column("task_id", "TEXT", primary_key=True),
+        Column("fraction", "REAL"),
+        Column("message", "TEXT"),
+        Column("updated_at", "INTEGER", not_null=True),
+    ),
+    without_rowid=True,
+)
+
+KEYS: Final = Table(
+    # Idempotency keys: only the tasks that have one pay for it.
+    "task_keys",
+    (
+        Column("key", "TEXT", primary_key=True),
+        Column("task_id", "TEXT", not_null=True),
+        Column("digest", "TEXT", not_null=True),
+    ),
+    without_rowid=True,
+)
+
+COUNTS: Final = Table(
+    # Kept, not counted: `count(*) ... GROUP BY status` takes 4 s at 5,000,000 rows.
+    "task_counts",
+    (
+        Column("agent_type", "TEXT", not_null=True),
+        Column("status", "TEXT", not_null=True),
+        Column("n", "INTEGER", not_null=True),
+    ),
+    primary_key=("agent_type", "status"),
+    without_rowid=True,
+)
+
+AUDIT: Final = Table(
+    "audit",
+    (
+        # As older databases have them.
+        Column("id", "INTEGER", primary_key=True, autoincrement=True),
+        Column("timestamp", "TIMESTAMP", not_null=True),
+        Column("agent_id", "TEXT"),
+        Column("task_id", "TEXT"),
+        Column("action_type", "TEXT", not_null=True),
+        Column("action_data", "TEXT"),
+        Column("result", "TEXT"),
+        Column("memory_operation_type", "TEXT"),
+        Column("memory_namespace", "TEXT"),
+        Column("memory_entry_id", "INTEGER"),
+        # Ours: who did it. `agent_id` has a foreign key to `agents` in older databases.
+        Column("actor", "TEXT"),
+    ),
+    free_foreign_keys=("task_id",),
+)
+
+SEALS: Final = Table(
+    "audit_seals",
+    (
+        Column("id", "INTEGER", primary_key=True),
+        Column("writer", "TEXT", not_null=True),
+        Column("sequence", "INTEGER", not_null=True),
+        Column("sealed_at", "INTEGER", not_null=True),
+        Column("ids", "TEXT", not_null=True),
+        Column("digests", "TEXT", not_null=True),
+        Column("previous", "TEXT", not_null=True),
+        Column("hash", "TEXT", not_null=True),
+    ),
+)
+
+META: Final = Table(
+    "abathur_meta",
+    (Column("key", "TEXT", primary_key=True), Column("value", "TEXT", not_null=True)),
+    without_rowid=True,
+)
+
+HISTORY: Final = Table(
+    "schema_history",
+    (
+        Column("id", "INTEGER", primary_key=True),
+        Column("owner", "TEXT", not_null=True),
+        Column("applied_at", "TEXT", not_null=True),
+        Column("version", "TEXT", not_null=True),
+        Column("took_ms", "REAL"),
+        Column("declaration", "TEXT", not_null=True),
+        Column("steps", "TEXT", not_null=True),
+    ),
+)
+
+INDEXES: Final = (
+    # Each costs about 4 KiB of log per lone commit, so each says what it is for.
+    # claim: the next tasks of an agent type, without looking at any other row
+    Index("tasks_ready", "tasks", ("agent_type", "rank", "id"), where="status = 'ready'"),
+    # promote: what has come due
+    Index("tasks_due", "tasks", ("run_at",), where="status = 'scheduled'"),
+    # rescue: whose lease is over; NULL for older rows without a lease
+    Index("tasks_leases", "tasks", ("lease_expires_at",), where="status = 'running'"),
+    # lift: whose deadline is near
+    Index("tasks_lift", "tasks", ("lift_at",), where="status = 'ready' AND lift_at IS NOT NULL"),
+    # cancel with its tree
+    Index("tasks_children", "tasks", ("parent_task_id",), where="parent_task_id IS NOT NULL"),
+    # reconcile: what an older version, or a crash of it, left behind
+    Index("tasks_adrift", "tasks", ("id",), where="status = 'pending' OR (status = 'blocked' AND unmet = 0)"),
+    # unblock: who waits for a task (the definition of older databases)
+    Index(
+        "idx_task_dependencies_prerequisite",
+        "task_dependencies",
+        ("prerequisite_task_id", "resolved_at"),
+        where="resolved_at IS NULL",
+    ),
+    # the trail of one task (the definition of older databases)
+    Index("idx_audit_task", "audit", ("task_id", "timestamp DESC")),
+)
+
+_DAY_MS: Final = 86_400_000
+_MS: Final = "CAST(ROUND((julianday(substr({}, 1, 26)) - 2440587.5) * 86400000.0) AS INTEGER)"
+
+BACKFILLS: Final = (
+    Backfill("tasks", "prompt", "template_name", requires=("template_name",)),
+    Backfill("tasks", "last_updated_at", "submitted_at"),
+    Backfill("tasks", "summary", "substr(trim(prompt), 1, 140)", requires=("prompt",)),
+    Backfill(
+        "tasks",
+        "attempt",
+        "COALESCE(retry_count, 0) + (status IN ('running', 'completed', 'failed'))",
+        requires=("retry_count",),
+    ),
+    Backfill("tasks", "max_attempts", "MAX(COALESCE(max_retries, 3), 0) + 1", requires=("max_retries",)),
+    Backfill(
+        "tasks",
+        "rank",
+        PerDialect(sqlite=f"COALESCE({_MS.format('submitted_at')}, 0) - {_DAY_MS} * priority"),
+    ),
+    Backfill(
+        "tasks",
+        "lift_at",
+        PerDialect(
+            sqlite=f"({_MS.format('deadline')} - 3600000) * 1000"
+            " - COALESCE(estimated_duration_seconds, 0) * 1000000"
+        ),
+        requires=("deadline", "estimated_duration_seconds"),
+    ),
+    Backfill(
+        "tasks",
+        "unmet",
+        "(SELECT COUNT(*) FROM task_dependencies AS d JOIN tasks AS p ON p.id = d.prerequisite_task_id"
+        " WHERE d.dependent_task_id = tasks.id AND d.resolved_at IS NULL AND p.status <> 'completed')",
+    ),
+)
+
+INSERTS: Final = (
+    InsertRows(
+        "task_dependencies",
+        "the JSON in tasks.dependencies",
+        PerDialect(
+            sqlite="INSERT OR IGNORE INTO task_dependencies"
+            " (id, dependent_task_id, prerequisite_task_id, created_at, resolved_at)"
+            " SELECT t.id || ':' || p.id, t.id, p.id, t.submitted_at,"
+            " CASE WHEN p.status = 'completed' THEN COALESCE(p.completed_at, p.submitted_at) END"
+            " FROM tasks AS t"
+            " JOIN json_each(CASE WHEN json_valid(t.dependencies) THEN t.dependencies ELSE '[]' END)"
+            " AS wanted"
+            " JOIN tasks AS p ON p.id = wanted.value AND p.id <> t.id"
+        ),
+        requires=(("tasks", "dependencies"),),
+    ),
+    InsertRows(
+        "task_counts",
+        "the tasks that are there",
+        "INSERT INTO task_counts (agent_type, status, n)"
+        " SELECT agent_type, status, COUNT(*) FROM tasks GROUP BY agent_type, status",
+        requires=(("tasks", "status"),),
+    ),
+)
+
+LIBRARY: Final = Schema(
+    owner="abathur",
+    tables=(TASKS, CONTENT, EDGES, ATTEMPTS, PROGRESS, KEYS, COUNTS, AUDIT, SEALS, META, HISTORY),
+    indexes=INDEXES,
+    backfills=BACKFILLS,
+    inserts=INSERTS,
+    # A crashed older migration leaves the rows behind under this name.
+    copies=(CopyRows("audit_old", "audit"),),
+)

@@ -1,0 +1,131 @@
+"""Transaction scripts: generator functions that yield statements and receive their rows.
+
+A script is written once and runs on every engine, whole, in one transaction::
+
+    def rename(task_id, summary, now):
+        rows = yield Statement("tasks.lock", id=task_id)
+        if rows:
+            yield Statement("tasks.rename", id=task_id, summary=summary, now=now)
+        return bool(rows)
+
+    renamed = await db.run(rename, task.id, "A better summary")
+
+The engine supplies `now`, in microseconds since the epoch, to a script that has a parameter of
+that name. A script does no I/O, reads no clock and makes no random value: it may run more than
+once, each time from its start. An error of a statement ends the script; it cannot be caught there,
+because an engine may have lost the transaction by then.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Generator, Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from abathur.errors import InvalidInputError
+
+T = TypeVar("T")
+
+
+class Row(Protocol):
+    """One row of an answer, read by column name; never by position."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+    def keys(self) -> Any: ...
+
+
+class Statement:
+    """A named statement from `sql/` or from an application's `queries`.
+
+    Keyword arguments are its `:parameters`. With `rows`, a sequence of mappings, the statement is
+    executed once for each of them and answers with no rows.
+    """
+
+    __slots__ = ("name", "params", "rows")
+
+    def __init__(self, name: str, /, rows: Sequence[Mapping[str, Any]] | None = None, **params: Any) -> None:
+        self.name = name
+        self.rows = rows
+        self.params = params
+
+    def __repr__(self) -> str:
+        # Values may be secrets, so only their names are shown.
+        count = "" if self.rows is None else f", {len(self.rows)} rows"
+        return f"Statement({self.name!r}{count}{''.join(f', {name}=…' for name in self.params)})"
+
+
+class Built:
+    """SQL that was put together at run time. Only `migrate` and `rows` may yield it."""
+
+    __slots__ = ("name", "params", "sql")
+
+    def __init__(self, sql: str, params: Sequence[Any] = ()) -> None:
+        self.sql = sql
+        self.params = params
+        self.name = " ".join(sql.split())[:60]
+
+    def __repr__(self) -> str:
+        return f"Built({self.name!r})"
+
+
+class Emit:
+    """Something for the end of the transaction, such as rows to be sealed; no statement.
+
+    `values` are added to the transaction's list for `topic`. The engine gives all of them to its
+    closing script before the commit, and to its observer after it; a rollback forgets them.
+    """
+
+    __slots__ = ("topic", "values")
+
+    def __init__(self, topic: str, values: Sequence[Any]) -> None:
+        self.topic = topic
+        self.values = values
+
+
+Step: TypeAlias = Statement | Built | Emit
+Script: TypeAlias = Generator[Step, "list[Any]", T]
+ScriptFunction: TypeAlias = Callable[..., Script[T]]
+Emitted: TypeAlias = dict[str, list[Any]]
+
+
+@lru_cache(maxsize=512)
+def takes_now(fn: ScriptFunction[Any]) -> bool:
+    """Whether a script has a parameter named `now`, which the engine then supplies."""
+    return "now" in inspect.signature(fn).parameters
+
+
+def start(fn: ScriptFunction[T], args: Sequence[Any], now: int) -> Script[T]:
+    """Call a script function afresh, with `now` if it asks for it."""
+    script = fn(*args, now=now) if takes_now(fn) else fn(*args)
+    if not isinstance(script, Generator):
+        raise InvalidInputError(
+            f"{getattr(fn, '__qualname__', fn)!r} is not a script: it returned {type(script).__name__}.",
+            "Expected a generator function that yields Statement(...).",
+            "Write `rows = yield Statement(name, ...)` in it; it may not be `async`.",
+        )
+    return script
+
+
+def drive(script: Script[T], execute: Callable[[Statement | Built], list[Any]], emitted: Emitted) -> T:
+    """Run a script to its end: `execute` answers its statements, `emitted` collects the rest."""
+    answer: list[Any] | None = None
+    try:
+        while True:
+            step = script.send(answer)  # type: ignore[arg-type]  # the first send must be None
+            if type(step) is Emit:
+                emitted.setdefault(step.topic, []).extend(step.values)
+                answer = []
+            elif isinstance(step, (Statement, Built)):
+                answer = execute(step)
+            else:
+                raise InvalidInputError(
+                    f"A script yielded {type(step).__name__}.",
+                    "Expected Statement(...).",
+                    "Yield statements only; call another script with `yield from`.",
+                )
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    finally:
+        script.close()

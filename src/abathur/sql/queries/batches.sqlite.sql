@@ -1,0 +1,48 @@
+-- read: whole tasks, by id.
+SELECT t.id, t.prompt, t.agent_type, t.priority, t.status, t.input_data, t.result_data, t.error_message,
+       t.max_execution_timeout_seconds, t.submitted_at, t.started_at, t.completed_at, t.last_updated_at,
+       t.created_by, t.parent_task_id, t.session_id, t.source, t.deadline, t.estimated_duration_seconds,
+       t.summary, t.fence, t.attempt, t.max_attempts, t.worker, t.lease_expires_at, t.run_at, t.rank, t.unmet,
+       t.project_id, c.input, c.result
+FROM json_each(:ids) AS wanted
+JOIN tasks AS t ON t.id = wanted.value
+LEFT JOIN task_content AS c ON c.task_id = t.id
+
+-- brief: what the moves of tasks are decided on, by id.
+SELECT t.id, t.agent_type, t.status, t.fence, t.attempt, t.max_attempts, t.worker, t.started_at, t.unmet,
+       t.run_at, t.dependents, t.parent_task_id
+FROM json_each(:ids) AS wanted JOIN tasks AS t ON t.id = wanted.value
+
+-- held: the claims of a batch `[[id, fence], ...]` that still hold.
+SELECT t.id, t.agent_type, t.fence, t.attempt, t.max_attempts, t.worker, t.started_at
+FROM json_each(:claims) AS claim
+JOIN tasks AS t ON t.id = json_extract(claim.value, '$[0]')
+WHERE t.fence = json_extract(claim.value, '$[1]') AND t.status = 'running'
+
+-- keys: what is known of idempotency keys.
+SELECT k.key, k.task_id, k.digest FROM json_each(:keys) AS wanted JOIN task_keys AS k ON k.key = wanted.value
+
+-- waiting_for: the open edges to tasks that have ended.
+SELECT d.id, d.dependent_task_id, d.prerequisite_task_id, d.on_failure, t.agent_type, t.status, t.unmet, t.run_at
+FROM json_each(:ids) AS ended
+JOIN task_dependencies AS d ON d.prerequisite_task_id = ended.value AND d.resolved_at IS NULL
+JOIN tasks AS t ON t.id = d.dependent_task_id
+
+-- prerequisites: what tasks wait for, met or not.
+SELECT d.id, d.dependent_task_id, d.prerequisite_task_id, d.on_failure, d.resolved_at, p.status, p.summary
+FROM json_each(:ids) AS wanted
+JOIN task_dependencies AS d ON d.dependent_task_id = wanted.value
+JOIN tasks AS p ON p.id = d.prerequisite_task_id
+
+-- children: the tasks that are parts of others.
+SELECT t.id, t.agent_type, t.status, t.fence, t.attempt, t.worker, t.parent_task_id
+FROM json_each(:ids) AS wanted JOIN tasks AS t ON t.parent_task_id = wanted.value
+
+-- adopt_edges: fill edges from the JSON that older tasks keep in `dependencies`.
+INSERT OR IGNORE INTO task_dependencies (id, dependent_task_id, prerequisite_task_id, created_at, resolved_at)
+SELECT t.id || ':' || p.id, t.id, p.id, t.submitted_at,
+       CASE WHEN p.status = 'completed' THEN COALESCE(p.completed_at, p.submitted_at) END
+FROM json_each(:ids) AS adrift
+JOIN tasks AS t ON t.id = adrift.value
+JOIN json_each(CASE WHEN json_valid(t.dependencies) THEN t.dependencies ELSE '[]' END) AS wanted
+JOIN tasks AS p ON p.id = wanted.value AND p.id <> t.id

@@ -1,0 +1,194 @@
+"""Claim: who works on what, for how long, under which fence.
+
+Every claim first promotes what is due and rescues expired leases, bounded, in the same
+transaction, so there is no leader whose death would stop the queue.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from abathur import times
+from abathur.errors import LeaseLostError
+from abathur.models import Claim
+from abathur.script import Script, Statement
+from abathur.states import READY, RUNNING, SCHEDULED
+from abathur.tasks import moves, rank, reading, settle
+from abathur.tasks.moves import Move, about
+
+SWEEP: Final = 100
+"""Tasks that one claim promotes, rescues or lifts at most, so that no claim is slow."""
+
+
+@frozen
+class Request:
+    """One caller's wish for work."""
+
+    worker: str
+    agent_types: tuple[str, ...] | None
+    """None means any agent type."""
+    limit: int
+    lease: float
+
+
+@frozen
+class Renewal:
+    """One heartbeat: a claim, the lease that it asks for, and what it says about its progress."""
+
+    task_id: str
+    fence: int
+    lease: float
+    fraction: float | None = None
+    message: str | None = None
+
+
+def claim_calls(requests: Sequence[Request], now: int) -> Script[list[list[Claim]]]:
+    """Give each request the next ready tasks of its agent types, in the order of their ranks."""
+    yield from sweep(now)
+    answers: list[list[Claim]] = [[] for _ in requests]
+    groups: dict[tuple[str, ...] | None, list[int]] = {}
+    for place, request in enumerate(requests):
+        groups.setdefault(request.agent_types, []).append(place)
+    for agent_types, places in groups.items():
+        wanted = sum(requests[place].limit for place in places)
+        ids = yield from _next_ready(agent_types, wanted)
+        if not ids:
+            continue
+        # First come, first served: the first request is filled before the second gets any.
+        shares = [requests[place] for place in places for _ in range(requests[place].limit)]
+        owners = [place for place in places for _ in range(requests[place].limit)]
+        claims = yield from _take(ids, shares[: len(ids)], now)
+        for owner, claim in zip(owners, claims, strict=False):
+            answers[owner].append(claim)
+    return answers
+
+
+def _next_ready(agent_types: tuple[str, ...] | None, limit: int) -> Script[list[str]]:
+    """The best ranked ready ids: a merge of one short index read per agent type."""
+    if agent_types is None:
+        agent_types = yield from _ready_types()
+    candidates = []
+    for agent_type in agent_types:
+        rows = yield Statement("tasks.ready", agent_type=agent_type, limit=limit)
+        candidates.append([(row["rank"], row["id"]) for row in rows])
+    if len(candidates) == 1:
+        return [task_id for _, task_id in candidates[0]]
+    return [task_id for _, task_id in heapq.nsmallest(limit, (pair for some in candidates for pair in some))]
+
+
+def _ready_types() -> Script[tuple[str, ...]]:
+    found: list[str] = []
+    after = ""
+    while True:
+        (row,) = yield Statement("tasks.next_ready_type", after=after)
+        if row["agent_type"] is None:
+            return tuple(found)
+        after = row["agent_type"]
+        found.append(after)
+
+
+def _take(ids: Sequence[str], shares: Sequence[Request], now: int) -> Script[list[Claim]]:
+    rows = yield Statement("batches.read", ids=reading.ids_json(ids))
+    found = {row["id"]: row for row in rows}
+    at = times.iso(now)
+    started = times.moment(now)
+    claims: list[Claim] = []
+    changes: list[dict[str, Any]] = []
+    made: list[Move] = []
+    for task_id, share in zip(ids, shares, strict=True):
+        row = found[task_id]
+        fence, attempt = row["fence"] + 1, row["attempt"] + 1
+        expires = now + int(share.lease * times.SECOND)
+        changes.append(
+            {
+                "id": task_id,
+                "fence": row["fence"],
+                "worker": share.worker,
+                "lease_expires_at": expires,
+                "at": at,
+            }
+        )
+        made.append(
+            Move(
+                task_id,
+                row["agent_type"],
+                READY,
+                RUNNING,
+                share.worker,
+                about(READY, fence=fence, attempt=attempt),
+            )
+        )
+        task = reading.task(
+            row,
+            status=RUNNING,
+            fence=fence,
+            attempt=attempt,
+            worker=share.worker,
+            lease_expires_at=times.moment(expires),
+            started_at=started,
+            updated_at=started,
+        )
+        claims.append(Claim(task, fence, share.worker, share.lease))
+    yield Statement("tasks.claim", rows=changes)
+    yield from moves.record(made, now)
+    return claims
+
+
+def sweep(now: int) -> Script[int]:
+    """Promote what is due, rescue expired leases, lift what is in danger. Returns how many were moved."""
+    at = times.iso(now)
+    due = yield Statement("tasks.due", now=now, limit=SWEEP)
+    if due:
+        yield Statement("tasks.promote", rows=[{"id": row["id"], "at": at} for row in due])
+        yield from moves.record(
+            [Move(row["id"], row["agent_type"], SCHEDULED, READY, None, _ABOUT_DUE) for row in due], now
+        )
+    expired = yield Statement("tasks.expired", now=now, limit=SWEEP)
+    if expired:
+        yield from settle.expire(expired, now)
+    near = yield Statement("tasks.near", now=now, limit=SWEEP)
+    if near:
+        yield Statement("tasks.lift", rows=[{"id": row["id"], "by": rank.LIFT} for row in near])
+    return len(due) + len(expired)
+
+
+_ABOUT_DUE = about(SCHEDULED)
+
+
+def heartbeat_calls(renewals: Sequence[Renewal], now: int) -> Script[list[LeaseLostError | None]]:
+    """Extend leases whose fence still holds; answer the others with LeaseLostError."""
+    held = yield from settle.held([(renewal.task_id, renewal.fence) for renewal in renewals])
+    good = [renewal for renewal in renewals if (renewal.task_id, renewal.fence) in held]
+    if good:
+        yield Statement(
+            "tasks.extend",
+            rows=[
+                {
+                    "id": renewal.task_id,
+                    "fence": renewal.fence,
+                    "lease_expires_at": now + int(renewal.lease * times.SECOND),
+                }
+                for renewal in good
+            ],
+        )
+    said = [renewal for renewal in good if renewal.fraction is not None or renewal.message is not None]
+    if said:
+        yield Statement(
+            "tasks.set_progress",
+            rows=[
+                {"id": renewal.task_id, "fraction": renewal.fraction, "message": renewal.message, "now": now}
+                for renewal in said
+            ],
+        )
+    lost = yield from settle.lost(
+        [
+            (renewal.task_id, renewal.fence)
+            for renewal in renewals
+            if (renewal.task_id, renewal.fence) not in held
+        ]
+    )
+    return [lost.get((renewal.task_id, renewal.fence)) for renewal in renewals]

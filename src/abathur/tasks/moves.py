@@ -1,0 +1,75 @@
+"""The one way to write down that tasks changed their status: checked, audited, counted, announced."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from abathur import audit, payload
+from abathur.script import Emit, Emitted, Script, Statement
+from abathur.states import check_move
+
+TOPIC: Final = "moves"
+
+
+class Move(NamedTuple):
+    """A task's change of status, and what the audit trail says about it."""
+
+    task_id: str
+    agent_type: str
+    found: str
+    status: str
+    actor: str | None
+    data: str
+    """JSON text for `audit.action_data`; made by `about`."""
+
+
+def about(found: str, *, fence: int | None = None, attempt: int | None = None, **more: Any) -> str:
+    """What the trail says about a move: where from, under which fence, which attempt, and why."""
+    numbers = "" if fence is None else f',"fence":{fence},"attempt":{attempt}'
+    said = {name: value for name, value in more.items() if value is not None}
+    rest = "," + payload.encode(said, "the audit data")[1:-1] if said else ""
+    return f'{{"from":"{found}"{numbers}{rest}}}'
+
+
+def record(moves: Sequence[Move], now: int) -> Script[None]:
+    """Check every move against the table of states and append its audit row."""
+    if not moves:
+        return
+    for move in moves:
+        check_move(move.task_id, move.found, move.status)
+    yield from audit.append(
+        [
+            audit.entry(f"task.{move.status}", now, actor=move.actor, task_id=move.task_id, data=move.data)
+            for move in moves
+        ]
+    )
+    yield Emit(TOPIC, moves)
+
+
+def count(moves: Iterable[Move]) -> Script[None]:
+    """Bring the kept counts up to date, once per transaction."""
+    change: Counter[tuple[str, str]] = Counter()
+    for move in moves:
+        change[move.agent_type, move.status] += 1
+        if move.found != "new":
+            change[move.agent_type, move.found] -= 1
+    # Sorted, so that two transactions lock the counts in one order.
+    rows = [
+        {"agent_type": agent_type, "status": status, "n": n}
+        for (agent_type, status), n in sorted(change.items())
+        if n
+    ]
+    if rows:
+        yield Statement("tasks.count", rows=rows)
+
+
+def observed(emitted: Emitted) -> list[Move]:
+    """The moves that a transaction's scripts recorded."""
+    return emitted.get(TOPIC, [])
+
+
+def by_id(rows: Iterable[Any]) -> Mapping[str, Any]:
+    """Rows keyed by their `id`; the order in which an engine returns rows means nothing."""
+    return {row["id"]: row for row in rows}

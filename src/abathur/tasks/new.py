@@ -1,0 +1,177 @@
+"""A task that is to be made: its arguments, checked, before any transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final, get_args
+
+from attrs import frozen
+
+from abathur import ids, payload, times
+from abathur.errors import InvalidInputError
+from abathur.models import OnFailure, Prerequisite, Task
+from abathur.tasks import rank
+
+SUMMARY: Final = 140
+LONGEST_PROMPT: Final = 256 * 1024
+LONGEST_TIMEOUT: Final = 10 * 365 * 86_400
+_TIMES: Final = {"run_at", "deadline", "lift_at"}
+_POLICIES: Final = get_args(OnFailure)
+
+
+@frozen
+class Edge:
+    """A prerequisite of a new task; `id` is the edge's own."""
+
+    id: str
+    prerequisite: str
+    on_failure: str
+
+
+@frozen
+class NewTask:
+    """A checked task. `row` has what `tasks.insert` needs, but for what only the transaction knows."""
+
+    id: str
+    row: Mapping[str, Any]
+    input: str | None
+    value: Any
+    edges: tuple[Edge, ...]
+    run_at: int | None
+    key: str | None
+    digest: str | None
+    ref: str | None
+
+
+def new_task(  # the public parameters of enqueue
+    prompt: str,
+    *,
+    agent_type: str = "general",
+    priority: int = 5,
+    input: Any = None,  # the field's word
+    depends_on: Iterable[str | Task | Prerequisite] = (),
+    key: str | None = None,
+    run_at: datetime | None = None,
+    max_attempts: int = 3,
+    timeout: float = 3600,
+    parent: str | Task | None = None,
+    project: str | None = None,
+    summary: str | None = None,
+    deadline: datetime | None = None,
+    estimated_duration: float | None = None,
+    created_by: str | None = None,
+    session: str | None = None,
+    source: str = "human",
+    ref: str | None = None,
+) -> NewTask:
+    """Check the arguments of `db.tasks.enqueue`, which says what they mean; also for scripts.
+
+    Raises InvalidInputError or InvalidPayloadError.
+    """
+    payload.plain(prompt, "prompt", longest=LONGEST_PROMPT)
+    payload.plain(agent_type, "agent_type", longest=200)
+    payload.plain(source, "source", longest=200)
+    for name, text in (
+        ("key", key),
+        ("project", project),
+        ("created_by", created_by),
+        ("session", session),
+        ("ref", ref),
+    ):
+        if text is not None:
+            payload.plain(text, name, longest=512)
+    if summary is None:
+        summary = _summary(prompt)
+    else:
+        payload.plain(summary, "summary", longest=500)
+    _integer("priority", priority, 0, 10)
+    _integer("max_attempts", max_attempts, 1, 1000)
+    seconds("timeout", timeout, LONGEST_TIMEOUT)
+    if estimated_duration is not None:
+        seconds("estimated_duration", estimated_duration, LONGEST_TIMEOUT)
+    text = None if input is None else payload.encode(input, "input")
+    edges = _edges(depends_on) if depends_on else ()
+    due = None if deadline is None else times.micros(deadline, "deadline")
+    start = None if run_at is None else times.micros(run_at, "run_at")
+    parent_id = parent.id if isinstance(parent, Task) else parent
+    if parent_id is not None:
+        payload.plain(parent_id, "parent")
+    row = {
+        "prompt": prompt,
+        "agent_type": agent_type,
+        "priority": priority,
+        "timeout": timeout,
+        "created_by": created_by,
+        "parent": parent_id,
+        "session": session,
+        "source": source,
+        "deadline": None if due is None else times.iso(due),
+        "estimated_duration": estimated_duration,
+        "summary": summary,
+        "max_attempts": max_attempts,
+        "run_at": start,
+        "lift_at": rank.lift_at(due, estimated_duration),
+        "project": project,
+    }
+    digest = None
+    if key is not None:
+        waits = sorted(f"{edge.prerequisite}:{edge.on_failure}" for edge in edges)
+        # Times are often computed from now, so a repeated call may well have others.
+        digest = payload.digest(text, *waits, *(row[name] for name in sorted(row.keys() - _TIMES)))
+    return NewTask(ids.new_id(), row, text, {} if input is None else input, edges, start, key, digest, ref)
+
+
+def _edges(depends_on: Iterable[Any]) -> tuple[Edge, ...]:
+    if isinstance(depends_on, (str, Task, Prerequisite)):
+        depends_on = [depends_on]
+    found: dict[str, Edge] = {}
+    for entry in depends_on:
+        if isinstance(entry, Task):
+            edge = Edge(ids.new_id(), entry.id, "block")
+        elif isinstance(entry, Prerequisite):
+            edge = Edge(ids.new_id(), payload.plain(entry.task, "a prerequisite"), entry.on_failure)
+        else:
+            edge = Edge(ids.new_id(), payload.plain(entry, "a prerequisite"), "block")
+        if edge.on_failure not in _POLICIES:
+            raise InvalidInputError(
+                f"on_failure={edge.on_failure!r} is unknown.",
+                f"Expected one of {', '.join(_POLICIES)}.",
+                "Choose one.",
+            )
+        found[edge.prerequisite] = edge
+    return tuple(found.values())
+
+
+def _summary(prompt: str) -> str:
+    """The first line of a prompt that says something, cut at a word."""
+    line = next(line for line in prompt.splitlines() if line.strip()).strip()
+    if len(line) <= SUMMARY:
+        return line
+    cut = line[: SUMMARY - 1]
+    return (cut.rsplit(None, 1)[0] if " " in cut else cut) + "…"
+
+
+def _integer(name: str, value: Any, low: int, high: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        raise InvalidInputError(
+            f"{name}={value!r} is out of range.",
+            f"Expected an integer from {low} to {high}.",
+            f"Give another {name}.",
+        )
+
+
+def seconds(name: str, value: Any, most: float, *, zero: bool = False) -> float:
+    """Check a duration in seconds. Raises InvalidInputError."""
+    good = (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and (0 < value <= most or (zero and value == 0))
+    )
+    if not good:
+        raise InvalidInputError(
+            f"{name}={value!r} is no duration.",
+            f"Expected a number of seconds {'from 0' if zero else 'above 0'} to {most:,.0f}.",
+            f"Give another {name}.",
+        )
+    return float(value)

@@ -1,0 +1,157 @@
+"""Tasks as values: from rows, by id, page by page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from abathur import payload, times
+from abathur.errors import UnknownTaskError
+from abathur.models import Attempt, Progress, Task
+from abathur.script import Script, Statement
+
+
+def ids_json(ids: Sequence[str]) -> str:
+    """Ids as the JSON batch that set-based statements take."""
+    return payload.batch(ids)
+
+
+def task(row: Any, **changed: Any) -> Task:
+    """A task from a row of `batches.read`, with the fields that a script has just changed.
+
+    Older rows keep their input and result inline.
+    """
+    text = row["input"]
+    given = payload.decode(text) if text is not None else _older(row["input_data"])
+    result = row["result"]
+    fields: dict[str, Any] = {
+        "id": row["id"],
+        "prompt": row["prompt"],
+        "agent_type": row["agent_type"],
+        "priority": row["priority"],
+        "status": row["status"],
+        "summary": row["summary"],
+        "input": given,
+        "result": payload.decode(result) if result is not None else payload.decode_older(row["result_data"]),
+        "error": row["error_message"],
+        "attempt": row["attempt"],
+        "max_attempts": row["max_attempts"],
+        "fence": row["fence"],
+        "worker": row["worker"],
+        "timeout": row["max_execution_timeout_seconds"] or 3600,
+        "rank": row["rank"],
+        "unmet": row["unmet"],
+        "run_at": times.moment(row["run_at"]),
+        "lease_expires_at": times.moment(row["lease_expires_at"]),
+        "deadline": times.parse(row["deadline"]),
+        "submitted_at": times.parse(row["submitted_at"]),
+        "started_at": times.parse(row["started_at"]),
+        "completed_at": times.parse(row["completed_at"]),
+        "updated_at": times.parse(row["last_updated_at"]),
+        "created_by": row["created_by"],
+        "parent": row["parent_task_id"],
+        "project": row["project_id"],
+        "session": row["session_id"],
+        "source": row["source"],
+        "estimated_duration": row["estimated_duration_seconds"],
+    }
+    fields.update(changed)
+    return Task(**fields)
+
+
+def _older(text: str | None) -> Any:
+    return {} if text == "{}" else payload.decode_older(text)
+
+
+def read(ids: Sequence[str]) -> Script[list[Task]]:
+    """The tasks with these ids, in this order; an id that does not exist is left out."""
+    if not ids:
+        return []
+    rows = yield Statement("batches.read", ids=ids_json(ids))
+    found = {row["id"]: row for row in rows}
+    return [task(found[task_id]) for task_id in ids if task_id in found]
+
+
+def get(task_id: str) -> Script[Task]:
+    """One task. Raises UnknownTaskError."""
+    tasks = yield from read([task_id])
+    if not tasks:
+        raise UnknownTaskError(task_id)
+    return tasks[0]
+
+
+def brief(task_id: str) -> Script[Any]:
+    """What the moves of one task are decided on. Raises UnknownTaskError."""
+    rows = yield Statement("batches.brief", ids=ids_json([task_id]))
+    if not rows:
+        raise UnknownTaskError(task_id)
+    return rows[0]
+
+
+def page(filters: dict[str, Any], after: str, limit: int, newest_first: bool) -> Script[list[Task]]:
+    """A page of tasks in the order of their ids."""
+    name = "tasks.page_back" if newest_first else "tasks.page"
+    rows = yield Statement(name, after=after, limit=limit, **filters)
+    return (yield from read([row["id"] for row in rows]))
+
+
+def resolve(prefix: str) -> Script[list[str]]:
+    """The ids that begin with `prefix`: two of them at most, enough to say that it is ambiguous."""
+    rows = yield Statement("tasks.by_prefix", prefix=prefix, beyond=prefix + "\U0010ffff")
+    return [row["id"] for row in rows]
+
+
+def attempts(task_id: str) -> Script[list[Attempt]]:
+    """The attempts of a task that did not complete it, oldest first."""
+    rows = yield Statement("tasks.attempts", id=task_id)
+    return [
+        Attempt(
+            task_id=row["task_id"],
+            fence=row["fence"],
+            attempt=row["attempt"],
+            worker=row["worker"],
+            started_at=times.parse(row["started_at"]),
+            ended_at=times.parse(row["ended_at"]) or times.EPOCH,
+            outcome=row["outcome"],
+            error=payload.decode(row["error"]),
+        )
+        for row in rows
+    ]
+
+
+def progress(task_id: str) -> Script[Progress | None]:
+    """What the task's handler last said, if anything."""
+    rows = yield Statement("tasks.progress", id=task_id)
+    for row in rows:
+        return Progress(
+            task_id=task_id,
+            fraction=row["fraction"],
+            message=row["message"],
+            at=times.moment(row["updated_at"]) or times.EPOCH,
+        )
+    return None
+
+
+def counts() -> Script[list[tuple[str, str, int]]]:
+    """(agent type, status, number of tasks): kept, so their cost does not grow with the table."""
+    rows = yield Statement("tasks.counts")
+    return [(row["agent_type"], row["status"], row["n"]) for row in rows]
+
+
+def outlook(agent_types: Sequence[str], now: int) -> Script[tuple[bool, float | None]]:
+    """Whether a claim would find or move something now, and else in how many seconds it may."""
+    (due,) = yield Statement("tasks.next_due")
+    (expiry,) = yield Statement("tasks.next_expiry")
+    moments = [row["at"] for row in (due, expiry) if row["at"] is not None]
+    if moments and min(moments) <= now:
+        return True, 0.0
+    for agent_type in agent_types:
+        if (yield Statement("tasks.ready", agent_type=agent_type, limit=1)):
+            return True, 0.0
+    return False, (min(moments) - now) / times.SECOND if moments else None
+
+
+def still_held(claims: Sequence[tuple[str, int]]) -> Script[set[tuple[str, int]]]:
+    """Those of these claims, given as (id, fence), that still hold."""
+    rows = yield Statement("batches.held", claims=payload.batch(claims))
+    return {(row["id"], row["fence"]) for row in rows}

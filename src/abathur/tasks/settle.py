@@ -1,0 +1,198 @@
+"""Settle: how a claim ends. Every statement carries the fence, and a late result is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from abathur import payload, times
+from abathur.errors import LeaseLostError
+from abathur.models import Claim
+from abathur.script import Script, Statement
+from abathur.states import COMPLETED, FAILED, READY, RUNNING, SCHEDULED
+from abathur.tasks import dependencies, moves, reading
+from abathur.tasks.moves import Move, about
+
+Key = tuple[str, int]
+"""A claim: the task's id and the fence."""
+
+EXPIRED: Final = "The lease ended before the worker did: it died, lost its database, or was stopped."
+
+
+@frozen
+class Completion:
+    """A claim that went well. `result` is JSON text or None."""
+
+    task_id: str
+    fence: int
+    worker: str
+    result: str | None
+
+
+@frozen
+class Failure:
+    """A claim that did not go well, or that is given back."""
+
+    task_id: str
+    fence: int
+    worker: str
+    outcome: str
+    """``failed``, ``timed_out`` or ``released``."""
+    message: str | None
+    error: str | None
+    """JSON text of the error's detail."""
+    retry_in: float | None
+    """Seconds until the next attempt; None for none."""
+
+
+def held(claims: Sequence[Key]) -> Script[dict[Key, Any]]:
+    """The rows of those claims whose fence still holds."""
+    rows = yield Statement("batches.held", claims=payload.batch(claims))
+    return {(row["id"], row["fence"]): row for row in rows}
+
+
+def lost(claims: Sequence[Key]) -> Script[dict[Key, LeaseLostError]]:
+    """The errors for claims that no longer hold, each saying what the task is now."""
+    if not claims:
+        return {}
+    rows = yield Statement("batches.brief", ids=reading.ids_json(sorted({task_id for task_id, _ in claims})))
+    found = moves.by_id(rows)
+    errors: dict[Key, LeaseLostError] = {}
+    for task_id, fence in claims:
+        row = found.get(task_id)
+        if row is None:
+            now = "the task does not exist"
+        elif row["status"] == RUNNING and row["fence"] != fence:
+            now = f"worker {row['worker']!r} runs it under fence {row['fence']}"
+        else:
+            now = f"it is {row['status']}"
+        errors[task_id, fence] = LeaseLostError(task_id, fence, now)
+    return errors
+
+
+def complete_calls(completions: Sequence[Completion], now: int) -> Script[list[LeaseLostError | None]]:
+    """Complete tasks whose fence still holds; answer the others with LeaseLostError."""
+    rows = yield from held([(one.task_id, one.fence) for one in completions])
+    good: dict[str, Completion] = {}
+    refused: list[Key] = []
+    for one in completions:
+        key = (one.task_id, one.fence)
+        if key in rows and one.task_id not in good:
+            good[one.task_id] = one
+        else:
+            refused.append(key)
+    if good:
+        at = times.iso(now)
+        yield Statement(
+            "tasks.complete",
+            rows=[{"id": one.task_id, "fence": one.fence, "at": at} for one in good.values()],
+        )
+        results = [
+            {"id": one.task_id, "result": one.result} for one in good.values() if one.result is not None
+        ]
+        if results:
+            yield Statement("tasks.add_result", rows=results)
+        yield from moves.record(
+            [_move(rows[one.task_id, one.fence], COMPLETED, one.worker) for one in good.values()],
+            now,
+        )
+        yield from dependencies.unblock([(task_id, COMPLETED) for task_id in good], now)
+    errors = yield from lost(refused)
+    return [None if good.get(one.task_id) is one else errors[one.task_id, one.fence] for one in completions]
+
+
+def complete(claim: Claim, result: Any = None, *, now: int) -> Script[None]:
+    """Complete a claim, for scripts: the result and an application's own rows in one transaction.
+
+    Raises LeaseLostError, which undoes the whole transaction, or InvalidPayloadError.
+    """
+    text = None if result is None else payload.encode(result, "result")
+    (error,) = yield from complete_calls([Completion(claim.task.id, claim.fence, claim.worker, text)], now)
+    if error is not None:
+        raise error
+
+
+def fail_calls(failures: Sequence[Failure], now: int) -> Script[list[str | LeaseLostError]]:
+    """End attempts that did not complete their tasks; answer with each task's new status."""
+    rows = yield from held([(one.task_id, one.fence) for one in failures])
+    good: dict[str, Failure] = {}
+    refused: list[Key] = []
+    for one in failures:
+        key = (one.task_id, one.fence)
+        if key in rows and one.task_id not in good:
+            good[one.task_id] = one
+        else:
+            refused.append(key)
+    statuses = yield from _end([(one, rows[one.task_id, one.fence]) for one in good.values()], now)
+    errors = yield from lost(refused)
+    return [
+        statuses[one.task_id] if good.get(one.task_id) is one else errors[one.task_id, one.fence]
+        for one in failures
+    ]
+
+
+def expire(rows: Sequence[Any], now: int) -> Script[None]:
+    """Take running tasks away from workers whose leases are over."""
+    error = payload.encode({"type": "LeaseExpired", "message": EXPIRED}, "the error")
+    yield from _end(
+        [
+            (Failure(row["id"], row["fence"], row["worker"], "expired", EXPIRED, error, 0), row)
+            for row in rows
+        ],
+        now,
+    )
+
+
+def _end(endings: Sequence[tuple[Failure, Any]], now: int) -> Script[dict[str, str]]:
+    at = times.iso(now)
+    changes: list[dict[str, Any]] = []
+    kept: list[dict[str, Any]] = []
+    made: list[Move] = []
+    for one, row in endings:
+        released = one.outcome == "released"
+        again = released or (one.retry_in is not None and row["attempt"] < row["max_attempts"])
+        run_at = now + int(one.retry_in * times.SECOND) if again and one.retry_in else None
+        status = FAILED if not again else READY if run_at is None else SCHEDULED
+        changes.append(
+            {
+                "id": one.task_id,
+                "fence": one.fence,
+                "status": status,
+                # A release gives the attempt back; a failure and a lost lease use it up.
+                "attempt": row["attempt"] - released,
+                "run_at": run_at,
+                "error": one.message,
+                "completed_at": None if again else at,
+                "at": at,
+            }
+        )
+        if not released:
+            kept.append(
+                {
+                    "id": one.task_id,
+                    "fence": one.fence,
+                    "attempt": row["attempt"],
+                    "worker": row["worker"],
+                    "started_at": row["started_at"],
+                    "ended_at": at,
+                    "outcome": one.outcome,
+                    "error": one.error,
+                }
+            )
+        made.append(_move(row, status, one.worker, outcome=one.outcome))
+    if changes:
+        yield Statement("tasks.end_attempt", rows=changes)
+    if kept:
+        yield Statement("tasks.add_attempts", rows=kept)
+    yield from moves.record(made, now)
+    statuses = {row["id"]: row["status"] for row in changes}
+    ended = [(task_id, status) for task_id, status in statuses.items() if status == FAILED]
+    yield from dependencies.unblock(ended, now)
+    return statuses
+
+
+def _move(row: Any, status: str, actor: str | None, **more: Any) -> Move:
+    data = about(RUNNING, fence=row["fence"], attempt=row["attempt"], **more)
+    return Move(row["id"], row["agent_type"], RUNNING, status, actor, data)

@@ -1,0 +1,1 @@
+"""Kills, full disks, lost leases and other accidents."""

@@ -1,0 +1,1 @@
+"""Behaviour compared with models, over generated histories."""

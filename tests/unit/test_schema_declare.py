@@ -1,0 +1,128 @@
+"""A declaration checks itself and is written as SQL."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+
+from abathur.errors import InvalidInputError
+from abathur.schema import (
+    Backfill,
+    Column,
+    CopyRows,
+    ForeignKey,
+    Index,
+    InsertRows,
+    PerDialect,
+    Reference,
+    Schema,
+    Table,
+    Trigger,
+    VirtualTable,
+    render,
+)
+from abathur.schema.tokens import tokens_equal
+
+KEY = Column("id", "TEXT", primary_key=True)
+T = Table("t", (KEY, Column("a", "TEXT")))
+
+
+@pytest.mark.parametrize("name", ["", "A", "1a", "a-b", "a\n", "a" * 64, "sqlite_a", "é", 'a"b', None])
+def test_a_name_that_is_not_plain_is_refused(name):
+    with pytest.raises(InvalidInputError, match="cannot be the name"):
+        Schema("x", (Table(name, (KEY,)),))
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda: Schema("x", (T, T)),
+        lambda: Schema("x", (T,), indexes=(Index("t", "t", ("a",)),)),
+        lambda: Schema("x", (T,), indexes=(Index("i", "t", ("b",)),)),
+        lambda: Schema("x", (T,), indexes=(Index("i", "u", ("a",)),)),
+        lambda: Schema("x", (Table("t", ()),)),
+        lambda: Schema("x", (Table("t", (KEY, KEY)),)),
+        lambda: Schema("x", (Table("t", (KEY,), primary_key=("id",)),)),
+        lambda: Schema("x", (Table("t", (KEY,), unique=(("b",),)),)),
+        lambda: Schema("x", (Table("t", (Column("n", "TEXT", autoincrement=True),)),)),
+        lambda: Schema("x", (Table("t", (KEY, Column("g", "TEXT", generated="1", default="2"))),)),
+        lambda: Schema("x", (Table("t", [KEY]),)),
+        lambda: Schema(
+            "x", (Table("t", (KEY, Column("p", "TEXT", references=Reference("t"))), free_foreign_keys=("p",)),)
+        ),
+        lambda: Schema("x", (T,), backfills=(Backfill("t", "b", "1"),)),
+        lambda: Schema("x", (T,), copies=(CopyRows("old", "t", "b"),)),
+        lambda: Schema("x", (T,), inserts=(InsertRows("u", "rows", "INSERT"),)),
+    ],
+)
+def test_a_declaration_that_contradicts_itself_is_refused(declare):
+    with pytest.raises(InvalidInputError):
+        declare()
+
+
+def test_equal_declarations_have_equal_hashes_and_any_change_changes_it():
+    one = Schema("x", (T,), indexes=(Index("i", "t", ("a",)),))
+    assert one.sha256 == Schema("x", (T,), indexes=(Index("i", "t", ("a",)),)).sha256
+    assert one.sha256 != Schema("x", (T,), indexes=(Index("i", "t", ("a DESC",)),)).sha256
+
+
+def test_what_is_rendered_is_what_sqlite_keeps():
+    table = Table(
+        "order",
+        (
+            Column("id", "INTEGER", primary_key=True, autoincrement=True),
+            Column("group", "TEXT", not_null=True, default="'a''b'", collate="NOCASE"),
+            Column("made", "TEXT", default="CURRENT_TIMESTAMP"),
+            Column("half", "REAL", default="1 / 2.0"),
+            Column("up", "INTEGER", references=Reference("order", "id", "CASCADE"), check="up <> id"),
+            Column("loud", "TEXT", generated='upper("group")'),
+        ),
+        unique=(("group", "up"),),
+        checks=("half < 10",),
+        foreign_keys=(ForeignKey(("up",), "order", ("id",), "SET NULL"),),
+    )
+    index = Index("i", "order", ("group DESC", {"sqlite": "lower(loud)"}), unique=True, where="up IS NULL")
+    connection = sqlite3.connect(":memory:")
+    try:
+        connection.execute(render.create_table(table, "sqlite"))
+        text = render.create_index(index, "sqlite")
+        assert text is not None
+        connection.execute(text)
+        kept = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
+        assert tokens_equal(kept["order"], render.create_table(table, "sqlite"))
+        assert tokens_equal(kept["i"], text)
+    finally:
+        connection.close()
+
+
+def test_a_thing_without_a_text_for_the_dialect_is_left_out():
+    only = PerDialect(postgres="lower(a)")
+    assert render.create_index(Index("i", "t", (only,)), "sqlite") is None
+    assert render.create_trigger(Trigger("x", "t", only), "sqlite") is None
+    assert render.create_virtual_table(VirtualTable("v", "fts5", ("a",)), "postgres") is None
+
+
+@pytest.mark.parametrize("default", ["5", "-1.5", "1e3", "'it''s'", "NULL", "x'00'", "true"])
+def test_a_constant_default_is_added_with_its_column(default):
+    added = render.add_column("t", Column("n", "TEXT", not_null=True, default=default), "sqlite")
+    assert added == f'ALTER TABLE "t" ADD COLUMN "n" TEXT NOT NULL DEFAULT {default}'
+
+
+def test_what_sqlite_cannot_add_to_rows_is_left_out_of_the_added_column():
+    late = Column("n", "TEXT", not_null=True, default="CURRENT_TIMESTAMP")
+    assert render.add_column("t", late, "sqlite") == 'ALTER TABLE "t" ADD COLUMN "n" TEXT'
+    assert render.add_column("t", Column("n", "TEXT", not_null=True), "sqlite") == 'ALTER TABLE "t" ADD COLUMN "n" TEXT'
+
+
+@pytest.mark.parametrize(
+    ("sql", "guarded"),
+    [
+        ("CREATE TABLE t (a)", "CREATE TABLE IF NOT EXISTS t (a)"),
+        ("create  unique index i ON t(a)", "create  unique index IF NOT EXISTS i ON t(a)"),
+        ("CREATE TRIGGER IF NOT EXISTS x AFTER", "CREATE TRIGGER IF NOT EXISTS x AFTER"),
+        ("DROP TABLE t", "DROP TABLE t"),
+    ],
+)
+def test_every_create_says_if_not_exists(sql, guarded):
+    assert render.guarded(sql) == guarded
