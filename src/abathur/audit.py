@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Final
 
 from attrs import define
@@ -20,6 +21,7 @@ from abathur.script import Emit, Emitted, Script, Statement
 
 SEALED: Final = ("timestamp", "agent_id", "task_id", "action_type", "action_data", "result", "actor")
 """The columns that a seal vouches for, in the order in which they are hashed."""
+_sealed: Final = itemgetter(*SEALED)
 GENESIS: Final = "0" * 64
 """What the first seal of a writer has for its previous one."""
 TOPIC: Final = "audit"
@@ -78,17 +80,17 @@ class Chain:
 
 
 def row_digest(row_id: int, row: Mapping[str, Any]) -> str:
-    """SHA-256 of a row: its id and the sealed columns, each with its length before it."""
-    parts = [b"%d" % row_id]
-    for column in SEALED:
-        value = row[column]
-        if value is None:
-            parts.append(b"n:")
-        else:
-            raw = str(value).encode("utf-8", "surrogatepass")
-            parts.append(b"%d:" % len(raw))
-            parts.append(raw)
-    return hashlib.sha256(b"".join(parts)).hexdigest()
+    """SHA-256 of a row: its id and the sealed columns, each with its length (in characters) before it.
+
+    Ours are text or NULL; what somebody has put there instead is marked by a tilde.
+    """
+    text = "".join(
+        [
+            "-" if value is None else f"{len(value)}:{value}" if type(value) is str else f"~{value!r};"
+            for value in _sealed(row)
+        ]
+    )
+    return hashlib.sha256(f"{row_id};{text}".encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def seal_hash(

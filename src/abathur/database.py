@@ -128,6 +128,7 @@ class Database:
         """Finish what was accepted and close every connection. May be called twice."""
         self._state = "closed"
         await self._engine.close()
+        self._watch.elsewhere()  # whoever still waits finds it closed
 
     async def __aenter__(self) -> Self:
         try:
@@ -207,6 +208,7 @@ class _Closing:
         self._chain = self._next = audit.Chain(ids.new_id())
 
     def script(self, emitted: Emitted, now: int) -> Script[None]:
+        self._next = self._chain  # the last transaction may have been lost after its seal
         yield from moves.count(moves.observed(emitted))
         rows = audit.observed(emitted)
         if rows:

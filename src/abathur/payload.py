@@ -100,7 +100,7 @@ def digest(*parts: Any) -> str:
 def _check_shape(value: Any, name: str) -> None:
     """Refuse what the encoder would change silently (keys that are not text) or die of (depth, cycles)."""
     level = [value]
-    for _ in range(DEEPEST + 1):
+    for _ in range(DEEPEST):
         inner: list[Any] = []
         for found in level:
             if isinstance(found, dict):
@@ -116,9 +116,13 @@ def _check_shape(value: Any, name: str) -> None:
                 inner += [deeper for deeper in found if isinstance(deeper, (dict, list, tuple))]
         if not inner:
             return
+        if len(inner) > LARGEST:  # each takes two bytes at least; one that holds itself twice doubles
+            break
         level = inner
     raise InvalidPayloadError(
-        f"{name} is nested deeper than {DEEPEST} levels.", "Expected a flatter value.", "Store it as text."
+        f"{name} is nested deeper than {DEEPEST} levels, or holds too many values.",
+        "Expected a smaller or flatter value.",
+        "Store it as text.",
     )
 
 

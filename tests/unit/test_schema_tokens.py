@@ -19,7 +19,7 @@ from abathur.schema.tokens import contains, tokenize, tokens_equal, unquoted
         ("CREATE VIRTUAL TABLE IF NOT EXISTS v USING fts5(a)", "CREATE VIRTUAL TABLE v USING fts5(a)"),
     ],
 )
-def test_statements_that_mean_the_same_are_equal(one, other):
+def test_statements_that_mean_the_same_are_equal(one: str, other: str) -> None:
     assert tokens_equal(one, other)
 
 
@@ -34,29 +34,29 @@ def test_statements_that_mean_the_same_are_equal(one, other):
         ("CREATE TABLE t(a CHECK (a IF NOT EXISTS))", "CREATE TABLE t(a CHECK (a))"),
     ],
 )
-def test_statements_that_differ_are_not_equal(one, other):
+def test_statements_that_differ_are_not_equal(one: str, other: str) -> None:
     assert not tokens_equal(one, other)
 
 
-def test_every_token_says_where_it_stands():
+def test_every_token_says_where_it_stands() -> None:
     sql = """SELECT "it's", 'it''s', [a]]; -- end"""
     assert [sql[token.start : token.end] for token in tokenize(sql)] == [
         "SELECT", '"it\'s"', ",", "'it''s'", ",", "[a]", "]", ";",
     ]  # fmt: skip
 
 
-def test_an_unfinished_string_or_comment_does_not_stop_the_tokenizer():
+def test_an_unfinished_string_or_comment_does_not_stop_the_tokenizer() -> None:
     assert tokenize("SELECT 'open /* and open")
     assert tokenize("SELECT /* open")[-1].key == "select"
 
 
-def test_a_part_is_found_in_a_statement_by_its_tokens():
+def test_a_part_is_found_in_a_statement_by_its_tokens() -> None:
     assert contains("CREATE TABLE t (a CHECK ( a  >  0 ))", "check (a > 0)")
     assert not contains("CREATE TABLE t (a DEFAULT 'check (a > 0)')", "check (a > 0)")
 
 
 @pytest.mark.parametrize(("text", "name"), [('"a""b"', 'a"b'), ("`a`", "a"), ("[a b]", "a b"), ("a", "a")])
-def test_quotes_are_taken_from_a_name(text, name):
+def test_quotes_are_taken_from_a_name(text: str, name: str) -> None:
     assert unquoted(text) == name
 
 
@@ -73,7 +73,7 @@ HARD = """CREATE TABLE "odd, (name" (
 ) STRICT"""
 
 
-def test_a_table_is_taken_apart_into_its_columns_and_constraints():
+def test_a_table_is_taken_apart_into_its_columns_and_constraints() -> None:
     table = parse(HARD)
     names = ["id", "check", "parent", "n", "maybe", "twice", "bare", None, None]
     assert [part.name for part in table.definitions] == names
@@ -88,7 +88,7 @@ def test_a_table_is_taken_apart_into_its_columns_and_constraints():
     assert HARD[table.name_start : table.name_end] == '"odd, (name"'
 
 
-def test_a_quoted_column_is_no_keyword():
+def test_a_quoted_column_is_no_keyword() -> None:
     table = parse('CREATE TABLE t ("primary" TEXT, [unique] TEXT NOT NULL) WITHOUT ROWID')
     assert [part.name for part in table.definitions] == ["primary", "unique"]
     assert table.without_rowid

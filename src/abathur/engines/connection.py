@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar, cast
 
 import aiosqlite
@@ -63,7 +63,7 @@ class Executor:
             if step.rows is None:
                 return self._cursor.execute(query.positional, query.bind(step.params)).fetchall()
             self._cursor.executemany(query.positional, map(query.bind, step.rows))
-        except (sqlite3.Error, MemoryError, OverflowError, KeyError) as error:
+        except (sqlite3.Error, sqlite3.Warning, MemoryError, OverflowError, UnicodeError, KeyError) as error:
             raise translate(error, self._name, step.name) from error
         return []
 
@@ -134,10 +134,16 @@ async def connect(
             raise
         return Connection(inner, executor)
 
-    return await outlast(opened())
+    opening = asyncio.ensure_future(opened())
+    try:
+        return await outlast(opening)
+    except asyncio.CancelledError:
+        if not opening.cancelled() and opening.exception() is None:  # nobody else knows of it
+            await outlast(opening.result().close())
+        raise
 
 
-async def outlast(work: Coroutine[Any, Any, T], on_cancel: Callable[[], Awaitable[None]] | None = None) -> T:
+async def outlast(work: Awaitable[T], on_cancel: Callable[[], Awaitable[None]] | None = None) -> T:
     """Wait for `work` to end whatever happens to the waiting task, then re-raise its cancellation.
 
     What runs on a connection's thread cannot be taken back: the lock may be held, the COMMIT done.

@@ -37,6 +37,10 @@ def translate(error: BaseException, path: str, doing: str) -> AbathurError:
         return InvalidInputError(
             f"A number given to {doing} is too large.", "Expected integers of 64 bits.", "Store it as text."
         )
+    if isinstance(error, UnicodeError):
+        return InvalidInputError(
+            f"A text given to {doing} holds a lone surrogate.", "Expected text that UTF-8 can hold.", "Remove it."
+        )
     code = getattr(error, "sqlite_errorcode", None)
     found = str(error)
     match code & 0xFF if code is not None else None:  # the primary code

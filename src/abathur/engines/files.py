@@ -50,6 +50,8 @@ def check_place(path: Path) -> None:
     except FileNotFoundError:
         if not os.access(path.parent, os.W_OK):
             raise ReadOnlyDatabaseError(str(path), "its directory is read-only") from None
+    except OSError as error:  # a loop of links, a name that is too long, a directory that may not be read
+        raise NotADatabaseError(str(path), error.strerror or str(error)) from error
     else:
         if not stat.S_ISREG(mode):
             raise NotADatabaseError(str(path), _KINDS.get(stat.S_IFMT(mode), "it is not a regular file"))

@@ -93,10 +93,14 @@ class SqliteEngine:
     async def close(self) -> None:
         if self._closed:
             return
+        if self._pid != os.getpid():
+            raise ForkedProcessError(self._pid, os.getpid())
         self._closed = True
         await outlast(self._close())
 
     async def _close(self) -> None:
+        async with self._opening:  # a lane that is being opened now is closed too; none is opened later
+            pass
         if self._lane is not None:
             await self._lane.drain()
         for _ in range(READERS):  # whoever still reads ends first
@@ -212,6 +216,7 @@ class SqliteEngine:
     async def _open_lane(self) -> Lane:
         self._check()
         async with self._opening:
+            self._check()
             if self._lane is None:
                 writer = self._writer = await self._connect("foreign_keys=ON")
                 closing = self._closing() if self._closing else None

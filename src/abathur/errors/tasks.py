@@ -10,13 +10,15 @@ from abathur.errors.base import AbathurError
 class IllegalMoveError(AbathurError):
     """The table in `states.py` does not allow a task to go from `found` to `wanted`."""
 
-    def __init__(self, task_id: str, found: str, wanted: str, allowed: Sequence[str]) -> None:
+    def __init__(
+        self, task_id: str, found: str, wanted: str, allowed: Sequence[str], expected: str | None = None
+    ) -> None:
         self.task_id = task_id
         self.found = found
         self.wanted = wanted
         super().__init__(
             f"Task {task_id} is {found} and cannot become {wanted}.",
-            f"From {found} a task can become: {', '.join(sorted(allowed)) or 'nothing'}.",
+            expected or f"From {found} a task can become: {', '.join(sorted(allowed)) or 'nothing'}.",
             "Look at the task with `db.tasks.get(id)` before you change it.",
         )
 

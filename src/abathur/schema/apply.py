@@ -56,7 +56,7 @@ def converge(work: Work, now: int) -> Script[Plan]:
     changes = [step for step in plan.inside if not isinstance(step, steps.Stamp)]
     touched = list(dict.fromkeys(step.table for step in changes if isinstance(step, _TOUCHING)))
     progress.at("the check of foreign keys before the first step")
-    before = yield from _violations([table for table in touched if table in found.tables])
+    before = yield from _violations([table for table in touched if table.lower() in found.tables])
     for step in changes:
         progress.at(step.describe(), step)
         for statement in step.statements:
@@ -117,7 +117,7 @@ def _record(work: Work, plan: Plan, now: int, took_ms: float) -> Script[None]:
     owners |= {table.name: schema.owner for schema in work.schemas for table in schema.virtual_tables}
     done: dict[str, list[str]] = {}
     for step in plan.inside:
-        done.setdefault(owners.get(step.table, work.schemas[0].owner), []).append(step.describe())
+        done.setdefault(owners.get(step.table.lower(), work.schemas[0].owner), []).append(step.describe())
     for schema in work.schemas:
         if schema.owner in done:
             yield Built(
@@ -144,7 +144,7 @@ def count_rows(plan: Plan, found: Found) -> Script[Plan]:
     """The plan with the numbers of rows that its larger steps go over."""
     rows: dict[str, int] = {}
     for table in dict.fromkeys(step.table for step in plan.steps if step.rows is None):
-        if table in found.tables:
-            there = quoted(found.tables[table].name)
+        if table.lower() in found.tables:
+            there = quoted(table)
             rows[table] = (yield Built(f"SELECT count(*) AS n FROM {there}"))[0]["n"]
     return plan.counted(rows)

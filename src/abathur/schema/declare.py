@@ -9,7 +9,7 @@ A declaration is a value. It says what must be there, never how to get there::
     )
     db = Database("agents.db", schema=notes)
 
-What a declaration leaves out (a user's column, an older index) stays in the database untouched.
+What it leaves out (a user's column, an older index) stays in the database untouched.
 """
 
 from __future__ import annotations
@@ -57,10 +57,7 @@ def _optional(text: Sql | Mapping[str, str] | None) -> Sql | None:
 
 def in_dialect(text: Sql | None, dialect: str) -> str | None:
     """The text for one dialect, or None when there is none for it."""
-    if isinstance(text, PerDialect):
-        found: str | None = getattr(text, dialect)
-        return found
-    return text
+    return getattr(text, dialect) if isinstance(text, PerDialect) else text
 
 
 @frozen
@@ -161,8 +158,8 @@ class VirtualTable:
 class Backfill:
     """The value for a column that a plan adds to a table with rows.
 
-    It is applied only when that column is added by the same plan and the table had every column in
-    `requires` before; of several for one column the first that fits is taken.
+    It is applied only if the table had every column in `requires` before; of several for one column
+    the first that fits is taken.
     """
 
     table: str
@@ -209,12 +206,16 @@ class Schema:
 
     def __attrs_post_init__(self) -> None:
         check_name("owner", self.owner)
-        _check_hashable(self)
+        try:
+            hash(self)
+        except TypeError:
+            raise _wrong(f"The schema {self.owner} holds a list where a tuple is expected.") from None
         _check_names("table", [*self.tables, *self.virtual_tables, *self.indexes])
         _check_names("trigger", self.triggers)
         for table in self.tables:
             _check_table(table)
         columns = {table.name: {column.name for column in table.columns} for table in self.tables}
+        fillable = columns.keys() | {table.name for table in self.virtual_tables}
         for index in self.indexes:
             _check_index(index, columns)
         for fill in self.backfills:
@@ -224,7 +225,6 @@ class Schema:
             check_name("table", copy.source)
             if copy.key not in columns.get(copy.target, ()):
                 raise _wrong(f"Rows are to be copied to {copy.target} by {copy.key}, which is not declared.")
-        fillable = columns.keys() | {table.name for table in self.virtual_tables}
         for insert in self.inserts:
             if insert.table not in fillable:
                 raise _wrong(f"{insert.name!r} fills {insert.table}, which is not declared.")
@@ -252,13 +252,6 @@ def _wrong(problem: str) -> InvalidInputError:
         "Expected a declaration that agrees with itself.",
         "Correct the names, or declare what is missing.",
     )
-
-
-def _check_hashable(schema: Schema) -> None:
-    try:
-        hash(schema)
-    except TypeError:
-        raise _wrong(f"The schema {schema.owner} holds a list where a tuple is expected.") from None
 
 
 def _check_names(what: str, things: Sequence[Any]) -> None:

@@ -21,7 +21,7 @@ def backfill(
     """One UPDATE that gives all rows of a table their values in the columns that are added."""
     texts: dict[str, str] = {}
     for fill in schema.backfills:
-        fits = fill.table == there.name and fill.column in added
+        fits = fill.table == there.name.lower() and fill.column in added
         text = expression(fill.expression, dialect)
         if fits and text is not None and all(name in there.columns for name in fill.requires):
             texts.setdefault(fill.column, text)

@@ -159,7 +159,8 @@ def _for(dialect: str, by_dialect: Mapping[str, Callable[..., Script[Any]]]) -> 
 
 _HEADER = """
 SELECT a.application_id AS application_id, s.schema_version AS schema_version,
-       EXISTS (SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'abathur_meta') AS has_meta
+       EXISTS (SELECT 1 FROM sqlite_master AS m, pragma_table_info(m.name) AS c
+               WHERE m.type = 'table' AND m.name = 'abathur_meta' AND c.name = 'value') AS has_meta
 FROM pragma_application_id AS a, pragma_schema_version AS s
 """
 _OBJECTS = """
@@ -168,16 +169,14 @@ SELECT name, tbl_name, coalesce(sql, '') AS sql,
 FROM sqlite_master WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' OR type = 'index'
 """
 _COLUMNS = """
-SELECT m.name AS "table", x.name AS name, x.type AS type, x."notnull" AS not_null,
+SELECT wanted.value AS "table", x.name AS name, x.type AS type, x."notnull" AS not_null,
        x.dflt_value AS "default", x.pk AS pk, x.hidden AS hidden
-FROM json_each(?) AS wanted JOIN sqlite_master AS m ON m.name = wanted.value,
-     pragma_table_xinfo(m.name) AS x
+FROM json_each(?) AS wanted, pragma_table_xinfo(wanted.value) AS x
 """
 _FOREIGN_KEYS = """
-SELECT m.name AS "table", k.id AS id, k."table" AS parent, k."from" AS child, k."to" AS target
-FROM json_each(?) AS wanted JOIN sqlite_master AS m ON m.name = wanted.value,
-     pragma_foreign_key_list(m.name) AS k
-ORDER BY m.name, k.id, k.seq
+SELECT wanted.value AS "table", k.id AS id, k."table" AS parent, k."from" AS child, k."to" AS target
+FROM json_each(?) AS wanted, pragma_foreign_key_list(wanted.value) AS k
+ORDER BY wanted.value, k.id, k.seq
 """
 
 

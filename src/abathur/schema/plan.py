@@ -27,7 +27,7 @@ from abathur.schema.steps import (
     Stamp,
     Step,
 )
-from abathur.schema.tokens import tokens_equal
+from abathur.schema.tokens import keys, tokens_equal
 
 __all__ = ["Conflict", "Options", "Plan", "make_plan"]
 
@@ -181,8 +181,21 @@ class _Planner:
         for column in difference.added:
             sql = render.add_column(table.name, column, dialect)
             self.steps.append(AddColumn(table=table.name, name=column.name, statements=(sql,)))
+        self._make_anew(there, {column.name for column in difference.added})
         added = [column.name for column in difference.added]
         self.steps.extend(fill.backfill(there, schema, added, self.found, dialect))
+
+    def _make_anew(self, there: FoundTable, added: set[str]) -> None:
+        """Make the indexes anew that name a column which their table did not have.
+
+        SQLite took the quoted name for a string and indexed that. With the column there, the same
+        text means the column, and the entries do not fit: the next UPDATE finds the file damaged.
+        """
+        for index in self.found.indexes_of(there.name):
+            if added.intersection(keys(index.sql)):
+                drop = f"DROP INDEX IF EXISTS {render.quoted(index.name)}"
+                statements = (drop, render.guarded(index.sql))
+                self.steps.append(ReplaceIndex(table=there.name, name=index.name, statements=statements))
 
     def _relax(self, there: FoundTable, difference: Difference) -> None:
         sql = relaxed_text(there.sql, difference.nullable, difference.unbound)
@@ -241,14 +254,10 @@ class _Planner:
         if sql is None or (taken is not None and tokens_equal(taken.sql, sql)):
             return
         if taken is None:
-            self.steps.append(
-                CreateTrigger(table=trigger.table, name=trigger.name, statements=(sql,))
-            )
+            self.steps.append(CreateTrigger(table=trigger.table, name=trigger.name, statements=(sql,)))
         elif self._is_ours(taken.table):
             drop = f"DROP TRIGGER IF EXISTS {render.quoted(taken.name)}"
-            self.steps.append(
-                ReplaceTrigger(table=trigger.table, name=trigger.name, statements=(drop, sql))
-            )
+            self.steps.append(ReplaceTrigger(table=trigger.table, name=trigger.name, statements=(drop, sql)))
         else:
             self.conflicts.append(_taken(trigger.name, taken, f"a trigger of {trigger.table}"))
 
@@ -275,4 +284,3 @@ def _taken(name: str, taken: FoundObject, wanted: str) -> Conflict:
     kinds = {"virtual": "a virtual table", "index": f"an index of {taken.table}"}
     what = kinds.get(taken.kind, f"a {taken.kind}")
     return Conflict(name, None, what, wanted, f"Rename or drop the {taken.kind} {taken.name}.")
-

@@ -93,4 +93,3 @@ def _rowid_name(table: FoundTable, text: TableText) -> str | None:
     if text.without_rowid or is_alias:
         return None
     return next((name for name in ("rowid", "_rowid_", "oid") if name not in table.columns), None)
-

@@ -10,13 +10,13 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any, Final, cast
 
-from abathur import ids, payload
+from abathur import payload
 from abathur.engines.base import Engine
 from abathur.errors import InvalidInputError, WaitTimeoutError
 from abathur.models import Attempt, Claim, OnFailure, Prerequisite, Progress, Task
 from abathur.states import STATUSES
 from abathur.tasks import claim, control, dependencies, reading, reconcile, settle, submit
-from abathur.tasks.new import Edge, NewTask, new_task, seconds
+from abathur.tasks.new import NewTask, make_edges, new_task, seconds
 from abathur.tasks.watch import Watch
 
 LONGEST_BACKOFF: Final = 3_600.0
@@ -131,7 +131,8 @@ class Tasks:
         Raises UnknownTaskError, DependencyCycleError, IllegalMoveError or LeaseLostError.
         """
         fence = task.fence if isinstance(task, Claim) else None
-        edges = tuple(Edge(ids.new_id(), _id(prerequisite), on_failure) for prerequisite in depends_on)
+        wanted = [depends_on] if isinstance(depends_on, (str, Task)) else depends_on
+        edges = make_edges(Prerequisite(_id(one), on_failure) for one in wanted)
         task_id = task.task.id if isinstance(task, Claim) else _id(task)
         await self._engine.write(dependencies.add, task_id, edges, fence, self._actor)
 

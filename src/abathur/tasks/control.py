@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from abathur import times
+from abathur.errors import IllegalMoveError
 from abathur.models import Task
 from abathur.script import Script, Statement
 from abathur.states import BLOCKED, CANCELLED, COMPLETED, FAILED, TERMINAL, check_move
@@ -76,7 +77,10 @@ def retry(task_id: str, actor: str | None, now: int) -> Script[Task]:
         for edge in edges
     )
     status = BLOCKED if unmet else dependencies.free_status(task["run_at"], now)
-    check_move(task_id, task["status"], status)
+    if task["status"] not in (FAILED, CANCELLED):
+        raise IllegalMoveError(
+            task_id, task["status"], status, (), "Expected a failed or cancelled task: only these are retried."
+        )
     yield Statement("tasks.revive", id=task_id, status=status, unmet=unmet, at=times.iso(now))
     data = about(task["status"], fence=task["fence"], attempt=task["attempt"], retry=True)
     yield from moves.record([Move(task_id, task["agent_type"], task["status"], status, actor, data)], now)

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import define
 
 from abathur import times
-from abathur.errors import DependencyCycleError, LeaseLostError, UnknownTaskError
+from abathur.errors import DependencyCycleError, IllegalMoveError, LeaseLostError, UnknownTaskError
 from abathur.script import Script, Statement
 from abathur.states import BLOCKED, CANCELLED, COMPLETED, FAILED, READY, RUNNING, SCHEDULED, check_move
 from abathur.tasks import moves, reading
@@ -39,6 +39,8 @@ def unblock(ended: Sequence[tuple[str, str]], now: int, actor: str | None = None
     while ended:
         status_of = dict(ended)
         edges = yield Statement("batches.waiting_for", ids=reading.ids_json(sorted(status_of)))
+        # The order of rows means nothing; of several bad prerequisites the last by id decides.
+        edges = sorted(edges, key=lambda edge: str(edge["prerequisite_task_id"]))
         if not edges:
             return
         met: list[dict[str, Any]] = []
@@ -119,8 +121,9 @@ def add(task_id: str, edges: Sequence[Edge], fence: int | None, actor: str | Non
     Raises UnknownTaskError, DependencyCycleError, IllegalMoveError or LeaseLostError.
     """
     task = yield from reading.brief(task_id)
-    if task["status"] == RUNNING and fence != task["fence"]:
-        raise LeaseLostError(task_id, fence or 0, f"it runs under fence {task['fence']}")
+    holds = task["status"] == RUNNING and fence == task["fence"]
+    if not holds and (fence is not None or task["status"] == RUNNING):
+        raise LeaseLostError(task_id, fence or 0, f"it is {task['status']} under fence {task['fence']}")
     wanted = sorted({edge.prerequisite for edge in edges})
     found = moves.by_id((yield Statement("batches.brief", ids=reading.ids_json(wanted))))
     for prerequisite in wanted:
@@ -137,6 +140,8 @@ def add(task_id: str, edges: Sequence[Edge], fence: int | None, actor: str | Non
     }
     at = times.iso(now)
     waits = [edge for edge in new if not met[edge.id]]
+    if waits and task["status"] in (FAILED, CANCELLED):  # the table's moves from there are retry's alone
+        raise IllegalMoveError(task_id, task["status"], BLOCKED, (), "Expected a task that has not ended.")
     if waits and task["status"] != BLOCKED:
         check_move(task_id, task["status"], BLOCKED)
     if new:

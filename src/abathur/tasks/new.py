@@ -16,7 +16,7 @@ from abathur.tasks import rank
 SUMMARY: Final = 140
 LONGEST_PROMPT: Final = 256 * 1024
 LONGEST_TIMEOUT: Final = 10 * 365 * 86_400
-_TIMES: Final = {"run_at", "deadline", "lift_at"}
+_NOT_CONTENT: Final = {"run_at", "deadline", "lift_at", "created_by"}
 _POLICIES: Final = get_args(OnFailure)
 
 
@@ -91,7 +91,7 @@ def new_task(  # the public parameters of enqueue
     if estimated_duration is not None:
         seconds("estimated_duration", estimated_duration, LONGEST_TIMEOUT)
     text = None if input is None else payload.encode(input, "input")
-    edges = _edges(depends_on) if depends_on else ()
+    edges = make_edges(depends_on) if depends_on else ()
     due = None if deadline is None else times.micros(deadline, "deadline")
     start = None if run_at is None else times.micros(run_at, "run_at")
     parent_id = parent.id if isinstance(parent, Task) else parent
@@ -117,12 +117,15 @@ def new_task(  # the public parameters of enqueue
     digest = None
     if key is not None:
         waits = sorted(f"{edge.prerequisite}:{edge.on_failure}" for edge in edges)
-        # Times are often computed from now, so a repeated call may well have others.
-        digest = payload.digest(text, *waits, *(row[name] for name in sorted(row.keys() - _TIMES)))
-    return NewTask(ids.new_id(), row, text, {} if input is None else input, edges, start, key, digest, ref)
+        # Times are often computed from now, and a repeated call may come from another process.
+        digest = payload.digest(text, *waits, *(row[name] for name in sorted(row.keys() - _NOT_CONTENT)))
+    # Decoded again: the caller's own object may change, and its tuples are stored as lists.
+    value = {} if text is None else payload.decode(text)
+    return NewTask(ids.new_id(), row, text, value, edges, start, key, digest, ref)
 
 
-def _edges(depends_on: Iterable[Any]) -> tuple[Edge, ...]:
+def make_edges(depends_on: Iterable[Any]) -> tuple[Edge, ...]:
+    """Check `depends_on`; a prerequisite that is named twice is one. Raises InvalidInputError."""
     if isinstance(depends_on, (str, Task, Prerequisite)):
         depends_on = [depends_on]
     found: dict[str, Edge] = {}

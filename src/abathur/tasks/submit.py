@@ -29,7 +29,8 @@ from abathur.tasks.rank import rank
 class _Known:
     """What the database already has of what the calls refer to."""
 
-    tasks: Mapping[str, Any]
+    tasks: dict[str, Any]
+    """By id; grows with the calls of this transaction, as the keys do."""
     keys: dict[str, tuple[str, str]]
     """Idempotency key -> (task id, digest); grows with the calls of this transaction."""
 
@@ -79,6 +80,7 @@ def enqueue_calls(calls: Sequence[Sequence[NewTask]], now: int) -> Script[list[A
             answers.append(error)
             continue
         rows.add(made)
+        known.tasks.update((row["id"], row) for row in made.tasks)
         known.keys.update((row["key"], (row["id"], row["digest"])) for row in made.keys)
         answers.append(answer)
     yield from _write(rows, now)
@@ -105,13 +107,14 @@ def _look_up(calls: Sequence[Sequence[NewTask]]) -> Script[_Known]:
     wanted = {edge.prerequisite for call in calls for task in call for edge in task.edges}
     wanted.update(task.row["parent"] for call in calls for task in call if task.row["parent"])
     keys = sorted({task.key for call in calls for task in call if task.key is not None})
-    tasks: Sequence[Any] = ()
-    if wanted:
-        tasks = yield Statement("batches.brief", ids=reading.ids_json(sorted(wanted)))
     found: Sequence[Any] = ()
     if keys:
         found = yield Statement("batches.keys", keys=reading.ids_json(keys))
-    return _Known(moves.by_id(tasks), {row["key"]: (row["task_id"], row["digest"]) for row in found})
+        wanted.update(row["task_id"] for row in found)  # a ref may mean one of these
+    tasks: Sequence[Any] = ()
+    if wanted:
+        tasks = yield Statement("batches.brief", ids=reading.ids_json(sorted(wanted)))
+    return _Known(dict(moves.by_id(tasks)), {row["key"]: (row["task_id"], row["digest"]) for row in found})
 
 
 def _plan(call: Sequence[NewTask], known: _Known, now: int) -> tuple[list[Any], _Rows]:
@@ -297,4 +300,4 @@ def _refuse_cycles(waits: Mapping[str, Sequence[str]], refs: Mapping[str, str]) 
         while (following := min(left[path[-1]])) not in path:
             path.append(following)
         cycle = [*path[path.index(following) :], following]
-        raise DependencyCycleError([names.get(task_id, task_id) for task_id in reversed(cycle)])
+        raise DependencyCycleError([names.get(task_id, task_id) for task_id in cycle])

@@ -1,0 +1,1 @@
+"""Reproducible comparisons, each printing its method: `python -m benchmarks --list`."""

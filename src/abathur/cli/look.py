@@ -1,0 +1,230 @@
+"""`abathur list` and `abathur show`: look at tasks."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from abathur.cli.options import Settings, common
+from abathur.cli.output import (
+    age,
+    clean_block,
+    facts,
+    heading,
+    is_terminal,
+    moment,
+    note,
+    table,
+    write,
+    write_json,
+)
+from abathur.states import STATUSES
+
+if TYPE_CHECKING:
+    from abathur.database import Database
+    from abathur.models import Task
+    from abathur.script import Script
+
+
+@click.command(
+    "list",
+    epilog="""\b
+Examples:
+  abathur list
+  abathur list --status failed --agent-type reviewer
+  abathur list --json --limit 1000 --after 0199a1b2-c3d4
+""",
+)
+@click.option("--status", type=click.Choice(STATUSES), help="Only tasks in this status.")
+@click.option("--agent-type", metavar="NAME", help="Only tasks for these agents.")
+@click.option("--project", metavar="ID", help="Only tasks of this project.")
+@click.option("--parent", metavar="ID", help="Only the parts of this task.")
+@click.option("--limit", type=int, default=50, show_default=True, help="So many at most; up to 10,000.")
+@click.option("--after", metavar="ID", help="The next page: the last task of the page before.")
+@click.option(
+    "--newest-first/--oldest-first",
+    default=None,
+    help="The order; newest first for people, oldest first with --json.",
+)
+@common
+@click.pass_obj
+def list_(
+    settings: Settings, /, parent: str | None, after: str | None, newest_first: bool | None, **filters: Any
+) -> None:
+    """List tasks in the order in which they were made.
+
+    On a terminal ids are shortened. With --json the answer is an array of whole tasks.
+    """
+    from abathur.cli.ids import full_id, shortened
+    from abathur.cli.opening import with_database
+
+    back = not settings.json if newest_first is None else newest_first
+
+    async def page(db: Database) -> list[Task]:
+        above = None if parent is None else await full_id(db, parent)
+        last = None if after is None else await full_id(db, after)
+        return await db.tasks.list(parent=above, after=last, newest_first=back, **filters)
+
+    tasks = with_database(settings, page)
+    if settings.json:
+        write_json(tasks)
+        return
+    if not tasks:
+        note("No tasks.")
+        return
+    ids = [task.id for task in tasks]
+    table(
+        ("id", "status", "agent type", "tries", "age", "summary"),
+        [
+            (
+                shown,
+                task.status,
+                task.agent_type,
+                f"{task.attempt}/{task.max_attempts}",
+                age(task.submitted_at),
+                task.summary,
+            )
+            for shown, task in zip(shortened(ids) if is_terminal() else ids, tasks, strict=True)
+        ],
+    )
+    if is_terminal() and len(tasks) == filters["limit"]:
+        note(f"There may be more: --after {ids[-1]}")
+
+
+@click.command(
+    short_help="Show one task with its prerequisites, attempts and trail.",
+    epilog="""\b
+Examples:
+  abathur show 0199a1b2-c3d4
+  abathur show 0199a1b2-c3d4 --json
+""",
+)
+@click.argument("task_id", metavar="ID")
+@common
+@click.pass_obj
+def show(settings: Settings, task_id: str) -> None:
+    """Show one task: what it waits for, its attempts, its progress and its trail.
+
+    ID is a task's id or any beginning of it that no other task's id has.
+    """
+    from abathur.cli.ids import full_id
+    from abathur.cli.opening import with_database
+
+    async def read(db: Database) -> dict[str, Any]:
+        found = await full_id(db, task_id)
+        return {
+            "task": await db.tasks.get(found),
+            "prerequisites": await db.read(_prerequisites, found),
+            "attempts": await db.tasks.attempts(found),
+            "progress": await db.tasks.progress(found),
+            "audit": await db.audit.list(task_id=found, limit=1_000),
+        }
+
+    answer = with_database(settings, read)
+    if settings.json:
+        write_json(answer)
+    else:
+        _tell(**answer)
+
+
+def _prerequisites(task_id: str) -> Script[list[dict[str, Any]]]:
+    """What a task waits for, met or not."""
+    from abathur.script import Statement
+
+    rows = yield Statement("batches.prerequisites", ids=json.dumps([task_id]))
+    return [
+        {
+            "id": row["prerequisite_task_id"],
+            "status": row["status"],
+            "on_failure": row["on_failure"],
+            "summary": row["summary"],
+        }
+        for row in rows
+    ]
+
+
+def _tell(
+    *, task: Task, prerequisites: list[Any], attempts: list[Any], progress: Any, audit: list[Any]
+) -> None:
+    heading(f"Task {task.id}")
+    facts(
+        [
+            ("status", task.status),
+            ("summary", task.summary),
+            ("agent type", task.agent_type),
+            ("priority", task.priority),
+            ("attempts", f"{task.attempt} of {task.max_attempts}"),
+            ("progress", None if progress is None or task.ended else _progress(progress)),
+            ("error", None if task.status == "completed" else task.error),
+            ("waits for", f"{task.unmet} of its prerequisites" if task.unmet and not task.ended else None),
+            ("not before", moment(task.run_at) if task.status == "scheduled" else None),
+            ("deadline", moment(task.deadline)),
+            ("worker", task.worker),
+            ("lease ends", moment(task.lease_expires_at)),
+            ("timeout", f"{task.timeout:g} s"),
+            ("submitted", moment(task.submitted_at)),
+            ("started", moment(task.started_at)),
+            ("ended", moment(task.completed_at)),
+            ("created by", task.created_by),
+            ("parent", task.parent),
+            ("project", task.project),
+            ("session", task.session),
+        ]
+    )
+    if task.prompt != task.summary:
+        _part("Prompt", task.prompt)
+    if task.input not in (None, {}):
+        _part("Input", _pretty(task.input))
+    if task.result is not None:
+        _part("Result", _pretty(task.result))
+    _rows(
+        "Prerequisites",
+        ("id", "status", "if it fails", "summary"),
+        [(one["id"], one["status"], one["on_failure"], one["summary"]) for one in prerequisites],
+    )
+    _rows(
+        "Attempts that did not complete it",
+        ("attempt", "ended", "outcome", "worker", "error"),
+        [
+            (one.attempt, moment(one.ended_at), one.outcome, one.worker, _message(one.error))
+            for one in attempts
+        ],
+    )
+    if attempts and isinstance(attempts[-1].error, dict) and "traceback" in attempts[-1].error:
+        _part(f"Traceback of attempt {attempts[-1].attempt}", attempts[-1].error["traceback"])
+    _rows(
+        "Trail",
+        ("row", "at", "action", "by"),
+        [(one.id, moment(one.at), one.action, one.actor) for one in audit],
+    )
+
+
+def _progress(progress: Any) -> str:
+    fraction = None if progress.fraction is None else f"{progress.fraction:.0%}"
+    return ", ".join(part for part in (fraction, progress.message) if part)
+
+
+def _message(error: Any) -> Any:
+    if isinstance(error, dict):
+        return ": ".join(str(error[name]) for name in ("type", "message") if name in error)
+    return error
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+def _part(title: str, text: str) -> None:
+    write()
+    heading(title)
+    for line in clean_block(text).rstrip("\n").split("\n"):
+        write(f"  {line}".rstrip())
+
+
+def _rows(title: str, headers: tuple[str, ...], rows: list[Any]) -> None:
+    if rows:
+        write()
+        heading(title)
+        table(headers, rows)

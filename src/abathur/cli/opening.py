@@ -1,0 +1,87 @@
+"""Opens the database that a command is about, and closes it again."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from abathur.cli.options import Settings
+from abathur.cli.output import note
+from abathur.database import Database, path_of
+from abathur.engines.sqlite import MEMORY
+from abathur.errors import InvalidUrlError, OpenError
+
+T = TypeVar("T")
+
+VARIABLE: Final = "ABATHUR_DATABASE"
+DEFAULT: Final = "abathur.db"
+
+
+class MissingDatabaseError(OpenError, FileNotFoundError):
+    """There is no database, and this command does not make one."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(
+            f"There is no database at {path}.",
+            "Expected one that `abathur init` or a program of yours has made.",
+            "Run `abathur init` to make it, or name another one with --database or ABATHUR_DATABASE.",
+        )
+
+
+def url_of(settings: Settings) -> str:
+    """The database that is meant: the option, the environment, or the file in this directory."""
+    return settings.database or os.environ.get(VARIABLE) or DEFAULT
+
+
+def database(settings: Settings, *, must_exist: bool, **arguments: Any) -> Database:
+    """The Database that is meant, not opened yet. Raises MissingDatabaseError or InvalidUrlError."""
+    url = url_of(settings)
+    target = path_of(url)
+    if str(target) == MEMORY:
+        raise InvalidUrlError(
+            "A database in memory ends with the command that opens it.",
+            "Expected a file.",
+            "Name one with --database, such as --database agents.db.",
+        )
+    path = Path(target)
+    if must_exist and not (path.exists() and (not path.is_file() or path.stat().st_size)):
+        raise MissingDatabaseError(path.absolute())
+    return Database(url, **{"actor": _person(), **arguments})
+
+
+def with_database(
+    settings: Settings, body: Callable[[Database], Awaitable[T]], *, must_exist: bool = True, **arguments: Any
+) -> T:
+    """Run `body` with the open database, in an event loop of its own."""
+    db = database(settings, must_exist=must_exist, **arguments)
+
+    async def opened() -> T:
+        try:
+            await initialize(db)
+            return await body(db)
+        finally:
+            await db.close()
+
+    return asyncio.run(opened())
+
+
+async def initialize(db: Database) -> None:
+    """Open a database, and say so if it was an older one that had to be brought to today's schema."""
+    report = await db.initialize()
+    if report.steps and not report.created:
+        copy = f" The copy from before: {report.backup}" if report.backup else ""
+        note(f"{db.name} was brought to today's schema in {len(report.steps)} steps.{copy}")
+
+
+def _person() -> str:
+    """Who types this, for the audit trail."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, in a container
+        user = f"uid-{os.getuid()}"
+    return f"{user}@{socket.gethostname()}"

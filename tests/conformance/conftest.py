@@ -1,0 +1,82 @@
+"""The engines that every behaviour is tested on. Another engine is one more entry of ENGINES."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from abathur import Database
+from tests.conformance.checks import QUERIES, check_invariants
+
+ENGINES: Mapping[str, frozenset[str]] = {
+    "file": frozenset({"file", "processes", "backup"}),
+    "memory": frozenset(),
+}
+"""Each engine with its capabilities. A test asks for a capability by the fixture of that name."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "engine" in metafunc.fixturenames:
+        needed = {"file", "processes"} & set(metafunc.fixturenames)
+        metafunc.parametrize("engine", [name for name, has in ENGINES.items() if needed <= has])
+
+
+@pytest.fixture
+def url(engine: str, tmp_path: Path) -> str:
+    """A new place for a database on this engine."""
+    return {"file": str(tmp_path / "agents.db"), "memory": ":memory:"}[engine]
+
+
+@pytest.fixture
+def unopened(url: str) -> Callable[..., Database]:
+    """Makes a Database at the test's place, not open yet. Who opens it closes it."""
+
+    def make(**options: Any) -> Database:
+        queries = {**QUERIES, **options.pop("queries", {})}
+        return Database(options.pop("url", url), queries=queries, **{"environment": "test", **options})
+
+    return make
+
+
+@pytest.fixture
+async def make_db(unopened: Callable[..., Database]) -> AsyncIterator[Callable[..., Awaitable[Database]]]:
+    """Opens databases at the test's place; they are checked and closed after the test."""
+    opened: list[Database] = []
+
+    async def make(**options: Any) -> Database:
+        db = unopened(**options)
+        opened.append(db)
+        await db.initialize()
+        return db
+
+    yield make
+    try:
+        for db in opened:
+            if "initialized" in repr(db):
+                await check_invariants(db)
+    finally:
+        for db in opened:
+            await db.close()
+
+
+@pytest.fixture
+async def db(make_db: Callable[..., Awaitable[Database]]) -> Database:
+    """An open database, on each engine. After the test its counts, trail and seals must agree."""
+    return await make_db()
+
+
+@pytest.fixture
+def file(engine: str, url: str) -> Path:
+    """The capability `file`: where the database's file is."""
+    assert "file" in ENGINES[engine]
+    return Path(url)
+
+
+@pytest.fixture
+def processes(engine: str, url: str) -> str:
+    """The capability `processes`: the URL by which other processes, and other Databases, share it."""
+    assert "processes" in ENGINES[engine]
+    return url

@@ -1,0 +1,30 @@
+"""What a type checker sees of the public API. Never executed: pyright checks it, strictly."""
+
+from typing import assert_type
+
+from abathur import AuditReport, Claim, Context, Database, Runner, Task
+
+
+async def use(db: Database) -> None:
+    task = await db.tasks.enqueue("Review it", agent_type="reviewer", depends_on=["other"])
+    assert_type(task, Task)
+    assert_type(await db.tasks.enqueue_many([{"prompt": "one"}]), list[Task])
+    claims = await db.tasks.claim(worker="host-1", agent_types=["reviewer"], limit=10, lease=30.0)
+    assert_type(claims, list[Claim])
+    await db.tasks.complete(claims[0], result={"ok": True})
+    assert_type(await db.tasks.fail(claims[0], ValueError("no"), retry_in=None), str)
+    assert_type(await db.tasks.cancel(task, reason="no longer needed"), Task)
+    assert_type(await db.tasks.list(status="ready", limit=5), list[Task])
+    assert_type(await db.tasks.wait(task.id, timeout=1.0), Task)
+    assert_type(await db.audit.verify(), AuditReport)
+
+
+def run(db: Database) -> Runner:
+    runner = Runner(db, concurrency=8)
+
+    @runner.agent("reviewer", timeout=600, max_attempts=3)
+    async def review(ctx: Context) -> dict[str, str]:
+        await ctx.progress(0.5, "half way")
+        return {"task": ctx.task.id}
+
+    return runner
