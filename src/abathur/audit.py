@@ -8,9 +8,9 @@ inserted later is found. A seal also keeps a short digest of each row, to name t
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
-from operator import itemgetter
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from attrs import define
 
@@ -19,9 +19,10 @@ from abathur.engines.base import Engine
 from abathur.models import AuditEntry, AuditReport
 from abathur.script import Emit, Emitted, Script, Statement
 
-SEALED: Final = ("timestamp", "agent_id", "task_id", "action_type", "action_data", "result", "actor")
-"""The columns that a seal vouches for, in the order in which they are hashed."""
-_sealed: Final = itemgetter(*SEALED)
+COLUMNS: Final = ("timestamp", "task_id", "action_type", "action_data", "actor")
+"""What is written and sealed, in the order in which it is hashed."""
+UNUSED: Final = ("agent_id", "result")
+"""Columns of older databases; a sealed row has none of them."""
 GENESIS: Final = "0" * 64
 """What the first seal of a writer has for its previous one."""
 TOPIC: Final = "audit"
@@ -29,26 +30,15 @@ _SHORT: Final = 16  # hexadecimal digits of a row's digest
 _PAGE: Final = 500  # seals that verify reads at a time
 
 
-def entry(
-    action: str, now: int, *, actor: str | None = None, task_id: str | None = None, data: Any = None
-) -> dict[str, Any]:
-    """A row to append. `data` is JSON text or None."""
-    return {
-        "timestamp": times.iso(now),
-        "agent_id": None,
-        "task_id": task_id,
-        "action_type": action,
-        "action_data": data,
-        "result": None,
-        "actor": actor,
-    }
+Entry: TypeAlias = tuple[str, str | None, str, str | None, str | None]
+"""A row to append, in the order of COLUMNS: the time as text, the task, the action, JSON text, who did it."""
 
 
-def append(rows: Sequence[Mapping[str, Any]]) -> Script[None]:
-    """Append rows made by `entry`, in this order, to be sealed at the end of the transaction."""
-    if rows:
-        yield Statement("audit.append", rows=rows)
-        yield Emit(TOPIC, rows)
+def append(entries: Sequence[Entry]) -> Script[None]:
+    """Append entries, in this order, to be sealed at the end of the transaction."""
+    if entries:
+        yield Statement("audit.append", rows=entries, columns=COLUMNS)
+        yield Emit(TOPIC, entries)
 
 
 @define
@@ -59,11 +49,11 @@ class Chain:
     sequence: int = 0
     head: str = GENESIS
 
-    def seal(self, rows: Sequence[Mapping[str, Any]], now: int) -> Script[Chain]:
-        """Seal the rows that this transaction appended; return where the chain goes on after it."""
+    def seal(self, entries: Sequence[Entry], now: int) -> Script[Chain]:
+        """Seal what this transaction appended; return where the chain goes on after it."""
         (last,) = yield Statement("audit.last_id")
-        first_id = last["id"] - len(rows) + 1
-        digests = [row_digest(first_id + place, row) for place, row in enumerate(rows)]
+        first_id = last["id"] - len(entries) + 1
+        digests = [row_digest(row_id, entry) for row_id, entry in enumerate(entries, first_id)]
         ids = f"{first_id}-{last['id']}"
         head = seal_hash(self.head, self.writer, self.sequence + 1, now, ids, digests)
         yield Statement(
@@ -79,18 +69,19 @@ class Chain:
         return Chain(self.writer, self.sequence + 1, head)
 
 
-def row_digest(row_id: int, row: Mapping[str, Any]) -> str:
-    """SHA-256 of a row: its id and the sealed columns, each with its length (in characters) before it.
-
-    Ours are text or NULL; what somebody has put there instead is marked by a tilde.
-    """
-    text = "".join(
-        [
-            "-" if value is None else f"{len(value)}:{value}" if type(value) is str else f"~{value!r};"
-            for value in _sealed(row)
-        ]
-    )
+def row_digest(row_id: int, entry: Sequence[str | None]) -> str:
+    """SHA-256 of a row: its id and its columns, each with its length in characters before it."""
+    text = "".join(["-" if value is None else f"{len(value)}:{value}" for value in entry])
     return hashlib.sha256(f"{row_id};{text}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def stored_digest(row: Any) -> str:
+    """The same of a stored row. Ours holds text or NULL; what somebody else put there is marked."""
+    values = [row[column] for column in (*COLUMNS, *UNUSED)]
+    marked = [value if value is None or isinstance(value, str) else f"~{value!r}" for value in values]
+    if marked[-2:] == [None, None]:
+        del marked[-2:]
+    return row_digest(row["id"], marked)
 
 
 def seal_hash(
@@ -123,6 +114,10 @@ class Audit:
         """
         bounds = await self._engine.read(_bounds)
         check = _Check(bounds["starts_after"], bounds["last_row"])
+        if not bounds["is_known"]:
+            check.bad(None, "Where the trail starts cannot be read from abathur_meta.")
+        elif bounds["first_row"] < 1:
+            check.bad(bounds["first_row"], f"Row {bounds['first_row']} was inserted: ids begin at 1.")
         seal = 0
         while seal < bounds["last_seal"] and check.problem is None:
             seal = await self._engine.read(_verify_page, seal, bounds["last_seal"], check)
@@ -152,7 +147,7 @@ def _list(task_id: str | None, action: str | None, after: int, limit: int) -> Sc
             actor=row["actor"] or row["agent_id"],
             action=row["action_type"],
             task_id=row["task_id"],
-            data=payload.decode_older(row["action_data"]),
+            data=payload.decode_stored(row["action_data"]),
             result=row["result"],
         )
         for row in rows
@@ -161,10 +156,13 @@ def _list(task_id: str | None, action: str | None, after: int, limit: int) -> Sc
 
 def _bounds() -> Script[dict[str, int]]:
     (row,) = yield Statement("audit.bounds")
-    starts_after = int(row["starts_after"] or 0)
+    start = re.fullmatch(r"\d{1,18}", str(row["starts_after"] or 0), re.ASCII)
+    starts_after = int(start[0]) if start else 0
     (older,) = yield Statement("audit.adopted", starts_after=starts_after)
     return {
         "starts_after": starts_after,
+        "is_known": start is not None,
+        "first_row": 1 if row["first_row"] is None else row["first_row"],
         "adopted": older["n"],
         "last_row": row["last_row"] or 0,
         "last_seal": row["last_seal"] or 0,
@@ -189,8 +187,10 @@ class _Check:
 
     def seal(self, seal: Any, rows: Mapping[int, Any]) -> None:
         """Check one seal against its writer's previous one and against its rows."""
-        first, last = (int(part) for part in seal["ids"].split("-"))
+        first, last = _span(seal)
         self.seals += 1
+        if not first:
+            return self.bad(self.next_id, f"The seal that row {self.next_id} should have cannot be read.")
         if first > self.next_id:
             # Ids are given without gaps, so what lies between two seals is not ours or is gone.
             found = sorted(row_id for row_id in rows if self.next_id <= row_id < first)
@@ -204,7 +204,7 @@ class _Check:
         for place, row_id in enumerate(range(first, last + 1)):
             if row_id not in rows:
                 return self.bad(row_id, f"Row {row_id} was removed.")
-            digest = row_digest(row_id, rows[row_id])
+            digest = stored_digest(rows[row_id])
             if digest[:_SHORT] != seal["digests"][place * _SHORT : (place + 1) * _SHORT]:
                 return self.bad(row_id, f"Row {row_id} was altered.")
             digests.append(digest)
@@ -224,13 +224,18 @@ class _Check:
             self.bad(self.next_id, f"Row {self.next_id} is covered by no seal: it was inserted.")
 
 
+def _span(seal: Any) -> tuple[int, int]:
+    """The first and last id that a seal covers; zeros for what is no pair of ids."""
+    match = re.fullmatch(r"([1-9]\d{0,17})-([1-9]\d{0,17})", str(seal["ids"]), re.ASCII)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
 def _verify_page(after: int, last: int, check: _Check) -> Script[int]:
     seals = yield Statement("audit.seals", after=after, last=last, limit=_PAGE)
     if not seals:
         check.bad(None, "The last seals were removed.")
         return last
-    spans = [[int(part) for part in seal["ids"].split("-")] for seal in seals]
-    rows = yield Statement("audit.rows", first=check.next_id, last=max(span[1] for span in spans))
+    rows = yield Statement("audit.rows", first=check.next_id, last=max(_span(seal)[1] for seal in seals))
     found = {row["id"]: row for row in rows}
     for seal in seals:
         check.seal(seal, found)
@@ -239,6 +244,6 @@ def _verify_page(after: int, last: int, check: _Check) -> Script[int]:
     return int(seals[-1]["id"])
 
 
-def observed(emitted: Emitted) -> list[Any]:
-    """The rows that a transaction's scripts appended."""
+def observed(emitted: Emitted) -> list[Entry]:
+    """The entries that a transaction's scripts appended."""
     return emitted.get(TOPIC, [])

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote
 
-from abathur import audit, ids, migrate, sql
+from abathur import audit, ids, migrate, sql, times
 from abathur._version import __version__
 from abathur.engines.base import Engine
 from abathur.engines.sqlite import MEMORY, SqliteEngine
@@ -230,7 +230,7 @@ def _probe(now: int) -> Script[None]:
     yield from _Closing().script(
         {
             moves.TOPIC: [moves.Move(task.id, agent_type, "new", "ready", None, "{}")],
-            audit.TOPIC: [audit.entry("probe", now)],
+            audit.TOPIC: [(times.iso(now), None, "probe", None, None)],
         },
         now,
     )
@@ -238,7 +238,8 @@ def _probe(now: int) -> Script[None]:
 
 def _last_moment() -> Script[int]:
     rows = yield Statement("audit.last_sealed_at")
-    return rows[0]["sealed_at"] if rows else 0
+    moment = rows[0]["sealed_at"] if rows else 0
+    return moment if isinstance(moment, int) else 0  # in a damaged file it may be anything
 
 
 def path_of(url: str | Path) -> Path | str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from typing import Any, Final
+
+import msgspec
 
 from abathur.errors import InvalidInputError, InvalidPayloadError
 
@@ -13,54 +16,61 @@ LARGEST: Final = 256 * 1024
 DEEPEST: Final = 64
 """Levels that one payload may be nested."""
 
-_encoder = json.JSONEncoder(
-    ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"), check_circular=False
-)
+_encoder = msgspec.json.Encoder(order="deterministic")
+_decoder = msgspec.json.Decoder()
+_PLAIN = (str, int, bool, type(None))
 
 
 def encode(value: Any, name: str) -> str:
     """JSON text of a payload, with sorted keys. Raises InvalidPayloadError, naming the payload."""
-    _check_shape(value, name)
+    _check(value, name)
     try:
-        text = _encoder.encode(value)
-        size = len(text) if text.isascii() else len(text.encode())
+        raw = _encoder.encode(value)
     except (TypeError, ValueError) as error:  # UnicodeEncodeError, of a lone surrogate, is a ValueError
+        raise _not_json(name, str(error)) from None
+    if len(raw) > LARGEST:
         raise InvalidPayloadError(
-            f"{name} is not JSON: {error}.",
-            "Expected None, booleans, finite numbers, text, lists, and dicts with text keys.",
-            "Convert other values first, for example a datetime with `.isoformat()`.",
-        ) from None
-    if size > LARGEST:
-        raise InvalidPayloadError(
-            f"{name} has {size:,} bytes of JSON.",
+            f"{name} has {len(raw):,} bytes of JSON.",
             f"Expected {LARGEST:,} at most.",
             "Store the data elsewhere, and put its path or URL into the payload.",
         )
-    if "\\u0000" in text and _holds_nul(value):
+    if b"\\u0000" in raw and _holds_nul(value):
         raise InvalidPayloadError(
             f"{name} holds a NUL character.",
             "Expected text without NUL, which PostgreSQL cannot store.",
             "Remove it, or encode binary data as base64.",
         )
-    return text
+    return raw.decode()
+
+
+def _not_json(name: str, found: str) -> InvalidPayloadError:
+    return InvalidPayloadError(
+        f"{name} is not JSON: {found}.",
+        "Expected None, booleans, finite numbers, text, lists, and dicts with text keys.",
+        "Convert other values first, for example a datetime with `.isoformat()`.",
+    )
 
 
 def decode(text: str | None) -> Any:
     """The value of stored JSON text; None stays None."""
-    return None if text is None else json.loads(text)
+    return None if text is None else _decoder.decode(text)
 
 
-def decode_older(text: str | None) -> Any:
-    """The same for an older database's inline value, which may be other text than JSON."""
+def decode_stored(text: str | None) -> Any:
+    """The same for what an older version, or somebody's SQL, may have written: other text stays text."""
     try:
         return decode(text)
+    except (msgspec.MsgspecError, ValueError):
+        pass
+    try:
+        return json.loads(text or "")  # older versions wrote NaN
     except ValueError:
         return text
 
 
 def batch(items: Any) -> str:
     """JSON text of a batch of ids and numbers of ours, for a set-based statement."""
-    return _encoder.encode(items)
+    return _encoder.encode(items).decode()
 
 
 def plain(value: Any, name: str, *, longest: int = 1_000, empty: bool = False) -> str:
@@ -97,26 +107,28 @@ def digest(*parts: Any) -> str:
     return sha.hexdigest()
 
 
-def _check_shape(value: Any, name: str) -> None:
-    """Refuse what the encoder would change silently (keys that are not text) or die of (depth, cycles)."""
+def _check(value: Any, name: str) -> None:
+    """Refuse what the encoder would change silently (NaN, bytes, a datetime, a key that is no text)."""
     level = [value]
-    for _ in range(DEEPEST):
+    for _ in range(DEEPEST + 1):
         inner: list[Any] = []
         for found in level:
+            if isinstance(found, _PLAIN):
+                continue
             if isinstance(found, dict):
                 for key in found:
                     if not isinstance(key, str):
-                        raise InvalidPayloadError(
-                            f"{name} has the key {key!r}.",
-                            "Expected dicts with text keys.",
-                            "Write str(key).",
-                        )
-                inner += [deeper for deeper in found.values() if isinstance(deeper, (dict, list, tuple))]
+                        raise _not_json(name, f"it has the key {key!r}")
+                inner += found.values()
             elif isinstance(found, (list, tuple)):
-                inner += [deeper for deeper in found if isinstance(deeper, (dict, list, tuple))]
+                inner += found
+            elif not isinstance(found, float):
+                raise _not_json(name, f"it holds a {type(found).__name__}")
+            elif not math.isfinite(found):
+                raise _not_json(name, f"it holds {found}")
         if not inner:
             return
-        if len(inner) > LARGEST:  # each takes two bytes at least; one that holds itself twice doubles
+        if len(inner) > LARGEST:  # each takes a byte at least; a value that holds itself twice doubles
             break
         level = inner
     raise InvalidPayloadError(

@@ -39,15 +39,24 @@ class Row(Protocol):
 class Statement:
     """A named statement from `sql/` or from an application's `queries`.
 
-    Keyword arguments are its `:parameters`. With `rows`, a sequence of mappings, the statement is
-    executed once for each of them and answers with no rows.
+    Keyword arguments are its `:parameters`. With `rows`, the statement is executed once for each of
+    them, and answers with one row: how many rows of the table it `changed` in all. They are mappings,
+    or tuples whose places `columns` names.
     """
 
-    __slots__ = ("name", "params", "rows")
+    __slots__ = ("columns", "name", "params", "rows")
 
-    def __init__(self, name: str, /, rows: Sequence[Mapping[str, Any]] | None = None, **params: Any) -> None:
+    def __init__(
+        self,
+        name: str,
+        /,
+        rows: Sequence[Mapping[str, Any]] | Sequence[tuple[Any, ...]] | None = None,
+        columns: tuple[str, ...] | None = None,
+        **params: Any,
+    ) -> None:
         self.name = name
         self.rows = rows
+        self.columns = columns
         self.params = params
 
     def __repr__(self) -> str:

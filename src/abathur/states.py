@@ -43,6 +43,9 @@ MOVES: Final[dict[str, frozenset[str]]] = {
     PENDING: frozenset({BLOCKED, READY}),
 }
 
+LEGAL: Final = frozenset((found, wanted) for found, those in MOVES.items() for wanted in those)
+"""The same table as pairs."""
+
 
 def check_move(task_id: str, found: str, wanted: str) -> None:
     """Raise IllegalMoveError unless the table allows the move from `found` to `wanted`."""

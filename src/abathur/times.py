@@ -34,7 +34,7 @@ def micros(moment: datetime, name: str) -> int:
 
 def moment(value: int | None) -> datetime | None:
     """Microseconds since the epoch as an aware datetime in UTC."""
-    return None if value is None else EPOCH + timedelta(microseconds=value)
+    return None if value is None else datetime.fromtimestamp(value / SECOND, UTC)
 
 
 def parse(text: str | None) -> datetime | None:

@@ -6,6 +6,9 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+import attrs
+import msgspec
+
 from abathur import Database, Statement
 from abathur.script import Script
 from abathur.states import MOVES, NEW, RUNNING, TERMINAL
@@ -95,6 +98,11 @@ def _check_task(task: dict[str, Any], made: list[dict[str, Any]]) -> None:
     assert fences == list(range(1, task["fence"] + 1)), f"fences {fences} of {task}"
     assert (task["lease_expires_at"] is not None) == (task["status"] == RUNNING), task
     assert (task["completed_at"] is not None) == (task["status"] in TERMINAL), task
+
+
+def changed(value: Any, **fields: Any) -> Any:
+    """A copy of a task or claim in which some fields are different."""
+    return attrs.evolve(value, **fields) if attrs.has(type(value)) else msgspec.structs.replace(value, **fields)
 
 
 def _now(now: int) -> Script[int]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -41,10 +45,28 @@ def unopened(url: str) -> Callable[..., Database]:
     return make
 
 
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an empty database; copying it takes a tenth of the time of making one."""
+    path = tmp_path_factory.mktemp("template") / "agents.db"
+
+    async def make() -> None:
+        async with Database(path, environment="test"):
+            pass
+
+    asyncio.run(make())
+    return path
+
+
 @pytest.fixture
-async def make_db(unopened: Callable[..., Database]) -> AsyncIterator[Callable[..., Awaitable[Database]]]:
+async def make_db(
+    unopened: Callable[..., Database], url: str, engine: str, template: Path
+) -> AsyncIterator[Callable[..., Awaitable[Database]]]:
     """Opens databases at the test's place; they are checked and closed after the test."""
+    if "file" in ENGINES[engine]:
+        shutil.copyfile(template, url)
     opened: list[Database] = []
+    threads = threading.active_count()
 
     async def make(**options: Any) -> Database:
         db = unopened(**options)
@@ -60,6 +82,10 @@ async def make_db(unopened: Callable[..., Database]) -> AsyncIterator[Callable[.
     finally:
         for db in opened:
             await db.close()
+        # A thread ends a moment after it was told to; the leak check would collect garbage meanwhile.
+        deadline = time.monotonic() + 0.1
+        while threading.active_count() > threads and time.monotonic() < deadline:
+            time.sleep(0.0002)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from abathur.errors import InvalidInputError, LeaseLostError
-from tests.conformance.checks import pass_time
+from tests.conformance.checks import execute, pass_time
 
 DAY, HOUR = 86_400_000, 3_600_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -264,6 +264,21 @@ async def test_two_databases_on_one_file_get_each_task_once(db, make_db, process
     ids = [claim.task.id for found in both for claim in found]
     assert len(ids) == len(set(ids)) == 100
     assert await other.tasks.counts() == {"completed": 100}
+
+
+async def test_an_input_that_was_damaged_stops_neither_the_queue_nor_the_list(make_db):
+    """Another program, or a bad disk, may have left text that is no JSON."""
+    db = await make_db(queries={"test.damage": "UPDATE task_content SET input = '{\"n\":!}' WHERE task_id = :id"})
+    bad = await db.tasks.enqueue("x", input={"n": 1})
+    good = [await db.tasks.enqueue("x", input={"n": n}) for n in range(3)]
+    await db.run(execute_with_id, "test.damage", bad.id)
+    claims = await db.tasks.claim("w", limit=10)
+    assert {task.id for task in good} <= {claim.task.id for claim in claims}
+    assert {task.id for task in good} <= {task.id for task in await db.tasks.list()}
+
+
+def execute_with_id(name, task_id):
+    return (yield from execute(name, id=task_id))
 
 
 async def test_the_outlook_says_when_a_claim_would_find_something(db):

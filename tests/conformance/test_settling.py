@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 
-import attrs
 import pytest
 
 from abathur.errors import InvalidInputError, LeaseLostError
-from tests.conformance.checks import pass_time
+from tests.conformance.checks import changed, pass_time
 
 
 async def claimed(db, **given):
@@ -106,7 +105,7 @@ async def test_a_worker_that_has_lost_its_claim_changes_nothing(db, lose, write)
 async def test_a_wrong_fence_changes_nothing(db, write, fence):
     claim = await claimed(db)
     with pytest.raises(LeaseLostError):
-        await WRITES[write](db, attrs.evolve(claim, fence=fence))
+        await WRITES[write](db, changed(claim, fence=fence))
     assert await db.tasks.get(claim.task) == claim.task
 
 
@@ -114,7 +113,7 @@ async def test_a_wrong_fence_changes_nothing(db, write, fence):
 async def test_a_claim_on_a_task_that_does_not_exist_is_lost(db, write):
     claim = await claimed(db)
     with pytest.raises(LeaseLostError, match="does not exist"):
-        await WRITES[write](db, attrs.evolve(claim, task=attrs.evolve(claim.task, id="nobody")))
+        await WRITES[write](db, changed(claim, task=changed(claim.task, id="nobody")))
 
 
 async def test_a_completion_keeps_the_result(db):

@@ -141,11 +141,13 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     widths = [max(map(width, column)) for column in zip(headers, *cells, strict=True)]
     for header, size in zip(headers[:-1], widths[:-1], strict=True):
         made.add_column(header.upper(), no_wrap=True, min_width=size)
-    made.add_column(headers[-1].upper(), no_wrap=True, overflow="ellipsis")
+    console = Console(highlight=False)
+    room = max(console.width - sum(size + 2 for size in widths[:-1]), width(headers[-1]))
+    made.add_column(headers[-1].upper(), no_wrap=True, overflow="ellipsis", max_width=room)
     for row in cells:
         # Text, so that brackets in stored words are no markup.
         made.add_row(*(Text(cell, style=STYLES.get(cell, ""), overflow="ellipsis") for cell in row))
-    Console(highlight=False).print(made)
+    console.print(made)
 
 
 def aligned(rows: Sequence[Sequence[str]], *, gap: str = "  ") -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 
@@ -15,15 +16,17 @@ class Clock:
     def __init__(self) -> None:
         self._shown = 0
         self._monotonic = time.monotonic_ns()
+        self._lock = threading.Lock()  # readers and the writer ask from their own threads
 
     def now(self) -> int:
         """The time in microseconds since the epoch (UTC); later calls never return less."""
-        monotonic = time.monotonic_ns()
-        passed = (monotonic - self._monotonic) // 1000
-        self._monotonic += passed * 1000
-        self._shown = max(time.time_ns() // 1000, self._shown + passed)
-        return self._shown
+        with self._lock:
+            passed = (time.monotonic_ns() - self._monotonic) // 1000
+            self._monotonic += passed * 1000
+            self._shown = max(time.time_ns() // 1000, self._shown + passed)
+            return self._shown
 
     def at_least(self, moment: int) -> None:
         """Start no earlier than `moment`: what the database has already recorded."""
-        self._shown = max(self._shown, moment)
+        with self._lock:
+            self._shown = max(self._shown, moment)

@@ -62,10 +62,15 @@ class Executor:
             query = self._catalog[step.name]
             if step.rows is None:
                 return self._cursor.execute(query.positional, query.bind(step.params)).fetchall()
-            self._cursor.executemany(query.positional, map(query.bind, step.rows))
+            rows: Any = step.rows
+            if step.columns is None:
+                rows = map(query.bind, rows)
+            elif arrange := query.binder(step.columns):
+                rows = map(arrange, rows)
+            self._cursor.executemany(query.positional, rows)
+            return [{"changed": self._cursor.rowcount}]
         except (sqlite3.Error, sqlite3.Warning, MemoryError, OverflowError, UnicodeError, KeyError) as error:
             raise translate(error, self._name, step.name) from error
-        return []
 
     def control(self, sql: str) -> None:
         """Execute BEGIN, COMMIT, SAVEPOINT and the like."""

@@ -39,7 +39,9 @@ def translate(error: BaseException, path: str, doing: str) -> AbathurError:
         )
     if isinstance(error, UnicodeError):
         return InvalidInputError(
-            f"A text given to {doing} holds a lone surrogate.", "Expected text that UTF-8 can hold.", "Remove it."
+            f"A text given to {doing} holds a lone surrogate.",
+            "Expected text that UTF-8 can hold.",
+            "Remove it.",
         )
     code = getattr(error, "sqlite_errorcode", None)
     found = str(error)

@@ -46,15 +46,18 @@ def check_place(path: Path) -> None:
     if not path.parent.is_dir():
         raise MissingDirectoryError(str(path.parent))
     try:
-        mode = path.stat().st_mode
+        found = path.stat()
     except FileNotFoundError:
         if not os.access(path.parent, os.W_OK):
             raise ReadOnlyDatabaseError(str(path), "its directory is read-only") from None
     except OSError as error:  # a loop of links, a name that is too long, a directory that may not be read
         raise NotADatabaseError(str(path), error.strerror or str(error)) from error
     else:
-        if not stat.S_ISREG(mode):
-            raise NotADatabaseError(str(path), _KINDS.get(stat.S_IFMT(mode), "it is not a regular file"))
+        if not stat.S_ISREG(found.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(found.st_mode), "it is not a regular file")
+            raise NotADatabaseError(str(path), kind)
+        if found.st_size == 1:  # SQLite takes it for an empty one
+            raise NotADatabaseError(str(path), "it holds a single byte")
     kind = file_system(path.parent)
     if kind in NETWORK_FILE_SYSTEMS:
         raise NetworkFileSystemError(str(path), kind)

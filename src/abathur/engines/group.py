@@ -192,7 +192,8 @@ def _without(group: list[Batch], lost: _Lost) -> list[list[Batch]]:
         # against rows that are gone.
         _fail(group, lost.error)
         return []
-    rest = [batch for batch in group if batch is not lost.batch]
+    guilty = set(lost.batch.jobs)  # the batch itself may be a part of one of the group
+    rest = [Batch(left) for batch in group if (left := [job for job in batch.jobs if job not in guilty])]
     if len(lost.batch.jobs) == 1:
         _fail([lost.batch], lost.error)
         return [rest] if rest else []

@@ -14,7 +14,7 @@ import random
 import time
 from pathlib import Path
 
-from abathur.errors import LockTimeoutError
+from abathur.errors import LockTimeoutError, ReadOnlyDatabaseError
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.00005, 0.002  # seconds
 
@@ -31,23 +31,20 @@ class SideLock:
         self._database = database
         self._timeout = timeout
         self._fd: int | None = None
-        self._pid = b"%d\n" % os.getpid()
 
     def acquire(self) -> None:
         """Take the lock; blocks this thread. Raises LockTimeoutError, which names the holder."""
-        if self._fd is None:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not self._try(self._fd):
-            self._wait(self._fd)
-        os.pwrite(self._fd, self._pid.ljust(12), 0)
+        fd = self._open()
+        if not self._try(fd):
+            self._wait(fd)
+        self._sign(fd)
 
     def try_acquire(self) -> bool:
         """Take the lock if nobody holds it."""
-        if self._fd is None:
-            self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        if not self._try(self._fd):
+        fd = self._open()
+        if not self._try(fd):
             return False
-        os.pwrite(self._fd, self._pid.ljust(12), 0)
+        self._sign(fd)
         return True
 
     def release(self) -> None:
@@ -60,6 +57,20 @@ class SideLock:
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+
+    def _open(self) -> int:
+        if self._fd is None:
+            try:
+                self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as error:
+                raise ReadOnlyDatabaseError(str(self.path), error.strerror or str(error)) from error
+        return self._fd
+
+    @staticmethod
+    def _sign(fd: int) -> None:
+        """Say who holds it. Where there is no space for that, it is held all the same."""
+        with contextlib.suppress(OSError):
+            os.pwrite(fd, b"%-12d" % os.getpid(), 0)
 
     @staticmethod
     def _try(fd: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sqlite3
 import sys
@@ -25,6 +26,7 @@ from abathur.engines.wal import AUTOCHECKPOINT, Wal
 from abathur.errors import (
     DatabaseClosedError,
     ForkedProcessError,
+    LockTimeoutError,
     UnsupportedVersionError,
     WrongEventLoopError,
 )
@@ -87,6 +89,7 @@ class SqliteEngine:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
             raise WrongEventLoopError("outside of an asyncio event loop, under trio perhaps") from None
+        self._pid = os.getpid()  # it may have been made before a fork and be opened after it
         if not self.memory:
             files.check_place(self.path)
 
@@ -110,7 +113,9 @@ class SqliteEngine:
         if self._writer is not None:
             if self._lock is not None:
                 # The last connection checkpoints when it closes, which must not run beside a writer.
-                await self._writer.hop(lambda _: self._acquire())
+                # Who keeps it for so long has the database open, so ours is not the last.
+                with contextlib.suppress(LockTimeoutError):
+                    await self._writer.hop(lambda _: self._acquire())
             try:
                 await self._writer.close()
             finally:

@@ -20,7 +20,10 @@ class AbathurError(Exception):
 
 
 def _rebuild(kind: type[AbathurError], args: tuple[Any, ...], state: dict[str, Any]) -> AbathurError:
-    error = kind.__new__(kind)
+    base: type = kind
+    while base.__flags__ & (1 << 9):  # a class made by Python: only its built-in base can make it
+        base = base.__base__  # type: ignore[assignment]
+    error: AbathurError = base.__new__(kind)
     error.args = args
     error.__dict__.update(state)
     return error

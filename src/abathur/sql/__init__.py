@@ -61,6 +61,23 @@ class Query:
         object.__setattr__(self, "names", tuple(names))
         object.__setattr__(self, "bind", _binder(tuple(names)))
 
+    def binder(self, columns: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]] | None:
+        """Puts a tuple whose places `columns` names into the order of the `?`; None if it is in it."""
+        return None if columns == self.names else _arranger(self.names, columns)
+
+
+@lru_cache(maxsize=512)
+def _arranger(
+    names: tuple[str, ...], columns: tuple[str, ...]
+) -> Callable[[tuple[Any, ...]], tuple[Any, ...]]:
+    missing = [name for name in names if name not in columns]
+    if missing:
+        raise KeyError(missing[0])
+    if len(names) == 1:
+        only = columns.index(names[0])
+        return lambda row: (row[only],)
+    return itemgetter(*(columns.index(name) for name in names))
+
 
 def _binder(names: tuple[str, ...]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
     if not names:

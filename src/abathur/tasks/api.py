@@ -193,10 +193,7 @@ class Tasks:
 
         Raises LeaseLostError, and then the result is not kept, or InvalidPayloadError.
         """
-        text = None if result is None else payload.encode(result, "result")
-        await self._engine.merge(
-            settle.complete_calls, settle.Completion(held.task.id, held.fence, held.worker, text)
-        )
+        await self._engine.merge(settle.complete_calls, settle.completion(held, result))
 
     async def fail(
         self,

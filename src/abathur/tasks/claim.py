@@ -92,50 +92,35 @@ def _ready_types() -> Script[tuple[str, ...]]:
 
 
 def _take(ids: Sequence[str], shares: Sequence[Request], now: int) -> Script[list[Claim]]:
-    rows = yield Statement("batches.read", ids=reading.ids_json(ids))
-    found = {row["id"]: row for row in rows}
+    rows = yield from reading.rows(ids)
     at = times.iso(now)
-    started = times.moment(now)
     claims: list[Claim] = []
-    changes: list[dict[str, Any]] = []
+    changes: list[tuple[Any, ...]] = []
     made: list[Move] = []
     for task_id, share in zip(ids, shares, strict=True):
-        row = found[task_id]
+        row = rows[task_id]
         fence, attempt = row["fence"] + 1, row["attempt"] + 1
         expires = now + int(share.lease * times.SECOND)
-        changes.append(
-            {
-                "id": task_id,
-                "fence": row["fence"],
-                "worker": share.worker,
-                "lease_expires_at": expires,
-                "at": at,
-            }
-        )
+        changes.append((share.worker, expires, at, at, task_id, row["fence"]))
         made.append(
-            Move(
-                task_id,
-                row["agent_type"],
-                READY,
-                RUNNING,
-                share.worker,
-                about(READY, fence=fence, attempt=attempt),
-            )
+            Move(task_id, row["agent_type"], READY, RUNNING, share.worker, about(READY, fence, attempt))
         )
-        task = reading.task(
-            row,
+        row.update(
             status=RUNNING,
             fence=fence,
             attempt=attempt,
             worker=share.worker,
-            lease_expires_at=times.moment(expires),
-            started_at=started,
-            updated_at=started,
+            lease_expires_at=expires,
+            started_at=at,
+            last_updated_at=at,
         )
-        claims.append(Claim(task, fence, share.worker, share.lease))
-    yield Statement("tasks.claim", rows=changes)
+        claims.append(Claim(reading.task(row), fence, share.worker, share.lease))
+    yield Statement("tasks.claim", rows=changes, columns=_CLAIM)
     yield from moves.record(made, now)
     return claims
+
+
+_CLAIM: Final = ("worker", "lease_expires_at", "started_at", "at", "id", "fence")
 
 
 def sweep(now: int) -> Script[int]:

@@ -79,7 +79,11 @@ def retry(task_id: str, actor: str | None, now: int) -> Script[Task]:
     status = BLOCKED if unmet else dependencies.free_status(task["run_at"], now)
     if task["status"] not in (FAILED, CANCELLED):
         raise IllegalMoveError(
-            task_id, task["status"], status, (), "Expected a failed or cancelled task: only these are retried."
+            task_id,
+            task["status"],
+            status,
+            (),
+            "Expected a failed or cancelled task: only these are retried.",
         )
     yield Statement("tasks.revive", id=task_id, status=status, unmet=unmet, at=times.iso(now))
     data = about(task["status"], fence=task["fence"], attempt=task["attempt"], retry=True)

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from abathur import audit, payload
+from abathur import audit, payload, times
 from abathur.script import Emit, Emitted, Script, Statement
-from abathur.states import check_move
+from abathur.states import LEGAL, NEW, check_move
 
 TOPIC: Final = "moves"
 
@@ -25,7 +25,7 @@ class Move(NamedTuple):
     """JSON text for `audit.action_data`; made by `about`."""
 
 
-def about(found: str, *, fence: int | None = None, attempt: int | None = None, **more: Any) -> str:
+def about(found: str, fence: int | None = None, attempt: int | None = None, **more: Any) -> str:
     """What the trail says about a move: where from, under which fence, which attempt, and why."""
     numbers = "" if fence is None else f',"fence":{fence},"attempt":{attempt}'
     said = {name: value for name, value in more.items() if value is not None}
@@ -37,13 +37,12 @@ def record(moves: Sequence[Move], now: int) -> Script[None]:
     """Check every move against the table of states and append its audit row."""
     if not moves:
         return
-    for move in moves:
-        check_move(move.task_id, move.found, move.status)
+    if not {(move[2], move[3]) for move in moves} <= LEGAL:
+        for move in moves:
+            check_move(move.task_id, move.found, move.status)
+    at = times.iso(now)
     yield from audit.append(
-        [
-            audit.entry(f"task.{move.status}", now, actor=move.actor, task_id=move.task_id, data=move.data)
-            for move in moves
-        ]
+        [(at, task_id, f"task.{status}", data, actor) for task_id, _, _, status, actor, data in moves]
     )
     yield Emit(TOPIC, moves)
 
@@ -51,18 +50,14 @@ def record(moves: Sequence[Move], now: int) -> Script[None]:
 def count(moves: Iterable[Move]) -> Script[None]:
     """Bring the kept counts up to date, once per transaction."""
     change: Counter[tuple[str, str]] = Counter()
-    for move in moves:
-        change[move.agent_type, move.status] += 1
-        if move.found != "new":
-            change[move.agent_type, move.found] -= 1
+    for (agent_type, found, status), n in Counter([move[1:4] for move in moves]).items():
+        change[agent_type, status] += n
+        if found != NEW:
+            change[agent_type, found] -= n
     # Sorted, so that two transactions lock the counts in one order.
-    rows = [
-        {"agent_type": agent_type, "status": status, "n": n}
-        for (agent_type, status), n in sorted(change.items())
-        if n
-    ]
+    rows = [(agent_type, status, n) for (agent_type, status), n in sorted(change.items()) if n]
     if rows:
-        yield Statement("tasks.count", rows=rows)
+        yield Statement("tasks.count", rows=rows, columns=("agent_type", "status", "n"))
 
 
 def observed(emitted: Emitted) -> list[Move]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Final, get_args
 
-from attrs import frozen
+from attrs import define, frozen
 
 from abathur import ids, payload, times
 from abathur.errors import InvalidInputError
@@ -29,19 +29,43 @@ class Edge:
     on_failure: str
 
 
-@frozen
+GIVEN: Final = (
+    "prompt",
+    "agent_type",
+    "priority",
+    "timeout",
+    "created_by",
+    "session",
+    "source",
+    "deadline",
+    "estimated_duration",
+    "summary",
+    "max_attempts",
+    "run_at",
+    "lift_at",
+    "project",
+)
+"""The parameters of `tasks.insert` that a caller decides."""
+
+
+@define(eq=False)
 class NewTask:
-    """A checked task. `row` has what `tasks.insert` needs, but for what only the transaction knows."""
+    """A checked task. `given` has the values for GIVEN; the rest only the transaction knows."""
 
     id: str
-    row: Mapping[str, Any]
+    given: tuple[Any, ...]
     input: str | None
     value: Any
-    edges: tuple[Edge, ...]
-    run_at: int | None
-    key: str | None
-    digest: str | None
-    ref: str | None
+    parent: str | None = None
+    edges: tuple[Edge, ...] = ()
+    key: str | None = None
+    digest: str | None = None
+    ref: str | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it refers to nothing else, as most tasks do."""
+        return not (self.edges or self.key or self.parent or self.ref)
 
 
 def new_task(  # the public parameters of enqueue
@@ -97,31 +121,31 @@ def new_task(  # the public parameters of enqueue
     parent_id = parent.id if isinstance(parent, Task) else parent
     if parent_id is not None:
         payload.plain(parent_id, "parent")
-    row = {
-        "prompt": prompt,
-        "agent_type": agent_type,
-        "priority": priority,
-        "timeout": timeout,
-        "created_by": created_by,
-        "parent": parent_id,
-        "session": session,
-        "source": source,
-        "deadline": None if due is None else times.iso(due),
-        "estimated_duration": estimated_duration,
-        "summary": summary,
-        "max_attempts": max_attempts,
-        "run_at": start,
-        "lift_at": rank.lift_at(due, estimated_duration),
-        "project": project,
-    }
+    given = (
+        prompt,
+        agent_type,
+        priority,
+        timeout,
+        created_by,
+        session,
+        source,
+        None if due is None else times.iso(due),
+        estimated_duration,
+        summary,
+        max_attempts,
+        start,
+        rank.lift_at(due, estimated_duration),
+        project,
+    )
     digest = None
     if key is not None:
         waits = sorted(f"{edge.prerequisite}:{edge.on_failure}" for edge in edges)
         # Times are often computed from now, and a repeated call may come from another process.
-        digest = payload.digest(text, *waits, *(row[name] for name in sorted(row.keys() - _NOT_CONTENT)))
+        content = (value for name, value in zip(GIVEN, given, strict=True) if name not in _NOT_CONTENT)
+        digest = payload.digest(text, parent_id, *waits, *content)
     # Decoded again: the caller's own object may change, and its tuples are stored as lists.
     value = {} if text is None else payload.decode(text)
-    return NewTask(ids.new_id(), row, text, value, edges, start, key, digest, ref)
+    return NewTask(ids.new_id(), given, text, value, parent_id, edges, key, digest, ref)
 
 
 def make_edges(depends_on: Iterable[Any]) -> tuple[Edge, ...]:
@@ -148,7 +172,7 @@ def make_edges(depends_on: Iterable[Any]) -> tuple[Edge, ...]:
 
 def _summary(prompt: str) -> str:
     """The first line of a prompt that says something, cut at a word."""
-    line = next(line for line in prompt.splitlines() if line.strip()).strip()
+    line = prompt.lstrip().split("\n", 1)[0].rstrip()
     if len(line) <= SUMMARY:
         return line
     cut = line[: SUMMARY - 1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from abathur import payload, times
@@ -16,59 +16,60 @@ def ids_json(ids: Sequence[str]) -> str:
     return payload.batch(ids)
 
 
-def task(row: Any, **changed: Any) -> Task:
-    """A task from a row of `batches.read`, with the fields that a script has just changed.
-
-    Older rows keep their input and result inline.
-    """
-    text = row["input"]
-    given = payload.decode(text) if text is not None else _older(row["input_data"])
-    result = row["result"]
-    fields: dict[str, Any] = {
-        "id": row["id"],
-        "prompt": row["prompt"],
-        "agent_type": row["agent_type"],
-        "priority": row["priority"],
-        "status": row["status"],
-        "summary": row["summary"],
-        "input": given,
-        "result": payload.decode(result) if result is not None else payload.decode_older(row["result_data"]),
-        "error": row["error_message"],
-        "attempt": row["attempt"],
-        "max_attempts": row["max_attempts"],
-        "fence": row["fence"],
-        "worker": row["worker"],
-        "timeout": row["max_execution_timeout_seconds"] or 3600,
-        "rank": row["rank"],
-        "unmet": row["unmet"],
-        "run_at": times.moment(row["run_at"]),
-        "lease_expires_at": times.moment(row["lease_expires_at"]),
-        "deadline": times.parse(row["deadline"]),
-        "submitted_at": times.parse(row["submitted_at"]),
-        "started_at": times.parse(row["started_at"]),
-        "completed_at": times.parse(row["completed_at"]),
-        "updated_at": times.parse(row["last_updated_at"]),
-        "created_by": row["created_by"],
-        "parent": row["parent_task_id"],
-        "project": row["project_id"],
-        "session": row["session_id"],
-        "source": row["source"],
-        "estimated_duration": row["estimated_duration_seconds"],
-    }
-    fields.update(changed)
-    return Task(**fields)
+def task(row: Mapping[str, Any]) -> Task:
+    """A task from a row of `batches.read`. Older rows keep their input and result inline."""
+    given, result = row["input"], row["result"]
+    return Task(
+        row["id"],
+        row["prompt"],
+        row["agent_type"],
+        row["priority"],
+        row["status"],
+        row["summary"],
+        payload.decode_stored(given) if given is not None else _older(row["input_data"]),
+        payload.decode_stored(result) if result is not None else payload.decode_stored(row["result_data"]),
+        row["error_message"],
+        row["attempt"],
+        row["max_attempts"],
+        row["fence"],
+        row["worker"],
+        row["max_execution_timeout_seconds"] or 3600,
+        row["rank"],
+        row["unmet"],
+        times.moment(row["run_at"]),
+        times.moment(row["lease_expires_at"]),
+        times.parse(row["deadline"]),
+        times.parse(row["submitted_at"]),
+        times.parse(row["started_at"]),
+        times.parse(row["completed_at"]),
+        times.parse(row["last_updated_at"]),
+        row["created_by"],
+        row["parent_task_id"],
+        row["project_id"],
+        row["session_id"],
+        row["source"],
+        row["estimated_duration_seconds"],
+    )
 
 
 def _older(text: str | None) -> Any:
-    return {} if text == "{}" else payload.decode_older(text)
+    return {} if text == "{}" else payload.decode_stored(text)
+
+
+def rows(ids: Sequence[str]) -> Script[dict[str, dict[str, Any]]]:
+    """Whole rows of tasks by id. As dicts: a driver's rows look each column up in a list."""
+    found = yield Statement("batches.read", ids=ids_json(ids))
+    if not found:
+        return {}
+    names = list(found[0].keys())
+    return {row["id"]: dict(zip(names, row, strict=True)) for row in found}
 
 
 def read(ids: Sequence[str]) -> Script[list[Task]]:
     """The tasks with these ids, in this order; an id that does not exist is left out."""
     if not ids:
         return []
-    rows = yield Statement("batches.read", ids=ids_json(ids))
-    found = {row["id"]: row for row in rows}
+    found = yield from rows(ids)
     return [task(found[task_id]) for task_id in ids if task_id in found]
 
 
@@ -91,8 +92,8 @@ def brief(task_id: str) -> Script[Any]:
 def page(filters: dict[str, Any], after: str, limit: int, newest_first: bool) -> Script[list[Task]]:
     """A page of tasks in the order of their ids."""
     name = "tasks.page_back" if newest_first else "tasks.page"
-    rows = yield Statement(name, after=after, limit=limit, **filters)
-    return (yield from read([row["id"] for row in rows]))
+    found = yield Statement(name, after=after, limit=limit, **filters)
+    return (yield from read([row["id"] for row in found]))
 
 
 def resolve(prefix: str) -> Script[list[str]]:

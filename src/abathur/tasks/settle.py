@@ -29,6 +29,8 @@ class Completion:
     fence: int
     worker: str
     result: str | None
+    agent_type: str
+    attempt: int
 
 
 @frozen
@@ -72,35 +74,48 @@ def lost(claims: Sequence[Key]) -> Script[dict[Key, LeaseLostError]]:
     return errors
 
 
-def complete_calls(completions: Sequence[Completion], now: int) -> Script[list[LeaseLostError | None]]:
-    """Complete tasks whose fence still holds; answer the others with LeaseLostError."""
-    rows = yield from held([(one.task_id, one.fence) for one in completions])
-    good: dict[str, Completion] = {}
-    refused: list[Key] = []
-    for one in completions:
-        key = (one.task_id, one.fence)
-        if key in rows and one.task_id not in good:
-            good[one.task_id] = one
-        else:
-            refused.append(key)
-    if good:
-        at = times.iso(now)
-        yield Statement(
-            "tasks.complete",
-            rows=[{"id": one.task_id, "fence": one.fence, "at": at} for one in good.values()],
-        )
-        results = [
-            {"id": one.task_id, "result": one.result} for one in good.values() if one.result is not None
-        ]
-        if results:
-            yield Statement("tasks.add_result", rows=results)
-        yield from moves.record(
-            [_move(rows[one.task_id, one.fence], COMPLETED, one.worker) for one in good.values()],
-            now,
-        )
-        yield from dependencies.unblock([(task_id, COMPLETED) for task_id in good], now)
-    errors = yield from lost(refused)
-    return [None if good.get(one.task_id) is one else errors[one.task_id, one.fence] for one in completions]
+def complete_calls(completions: Sequence[Completion], now: int) -> Script[list[None]]:
+    """Complete tasks whose fence still holds, all of them or none.
+
+    Raises LeaseLostError when the fence of one does not hold; the engine then runs each call by itself,
+    so that only the one that is late gets the error. So the many that are not late cost no look-up.
+    """
+    at = times.iso(now)
+    (told,) = yield Statement(
+        "tasks.complete",
+        rows=[(at, at, one.task_id, one.fence) for one in completions],
+        columns=("completed_at", "at", "id", "fence"),
+    )
+    if told["changed"] != len(completions):
+        keys = [(one.task_id, one.fence) for one in completions]
+        errors = yield from lost(keys)
+        raise errors[keys[0]]
+    results = [(one.task_id, one.result) for one in completions if one.result is not None]
+    if results:
+        yield Statement("tasks.add_result", rows=results, columns=("id", "result"))
+    yield from moves.record(
+        [
+            Move(
+                one.task_id,
+                one.agent_type,
+                RUNNING,
+                COMPLETED,
+                one.worker,
+                about(RUNNING, one.fence, one.attempt),
+            )
+            for one in completions
+        ],
+        now,
+    )
+    yield from dependencies.unblock([(one.task_id, COMPLETED) for one in completions], now)
+    return [None] * len(completions)
+
+
+def completion(claim: Claim, result: Any) -> Completion:
+    """Check a result. Raises InvalidPayloadError."""
+    text = None if result is None else payload.encode(result, "result")
+    task = claim.task
+    return Completion(task.id, claim.fence, claim.worker, text, task.agent_type, task.attempt)
 
 
 def complete(claim: Claim, result: Any = None, *, now: int) -> Script[None]:
@@ -108,10 +123,7 @@ def complete(claim: Claim, result: Any = None, *, now: int) -> Script[None]:
 
     Raises LeaseLostError, which undoes the whole transaction, or InvalidPayloadError.
     """
-    text = None if result is None else payload.encode(result, "result")
-    (error,) = yield from complete_calls([Completion(claim.task.id, claim.fence, claim.worker, text)], now)
-    if error is not None:
-        raise error
+    yield from complete_calls([completion(claim, result)], now)
 
 
 def fail_calls(failures: Sequence[Failure], now: int) -> Script[list[str | LeaseLostError]]:

@@ -50,7 +50,7 @@ def demo(
     middle of it, with kill -9. At the end the database is asked what became of every task.
 
     Nothing is changed but what is in the output directory. Exits 1 if a task was lost or completed
-    twice, or if the audit trail is not intact.
+    twice, if the audit trail is not intact, or if there is no report.
     """
     from abathur.cli.demo.show import Plan, show
     from abathur.cli.demo.words import tell

@@ -67,9 +67,9 @@ class Crew:
         """Raise DemoError if a worker has ended by itself."""
         for name, process in self._running.items():
             if process.poll() is not None:
-                last = self.log(name).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
+                last = self.log(name).read_text(encoding="utf-8", errors="replace").strip().splitlines()[-3:]
                 raise DemoError(
-                    f"{name} has ended with exit code {process.returncode}: {''.join(last) or 'no message'}",
+                    f"{name} has ended with exit code {process.returncode}: {' '.join(last) or 'no message'}",
                     "Expected every worker to go on until it is stopped.",
                     f"Its log is {self.log(name)}.",
                 )

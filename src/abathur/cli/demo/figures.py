@@ -14,13 +14,21 @@ from abathur.models import AuditEntry, Task
 
 
 @frozen(kw_only=True)
+class Held:
+    """A task that a killed worker was in the middle of: running under this fence before and after."""
+
+    task: str
+    fence: int
+    summary: str
+
+
+@frozen(kw_only=True)
 class Killed:
     """A worker that was killed, and the tasks that it was in the middle of."""
 
     worker: str
     pid: int
-    held: tuple[tuple[str, int, str], ...]
-    """(id, fence, summary) of its tasks: running under this fence before the kill and after it."""
+    held: tuple[Held, ...]
 
 
 @frozen(kw_only=True)
@@ -40,7 +48,7 @@ class Figures:
     rescued: int
     """Attempts that ended because their worker's lease did."""
     rescued_after: float | None
-    """Seconds from the end of the killed worker's last such attempt's start to the longest rescue."""
+    """Seconds from a killed worker's claim of a task to the next claim of it; the longest of them."""
     lost: int
     """Tasks that are not completed, failed or cancelled."""
     failed: int
@@ -117,11 +125,11 @@ async def _entries(db: Database, action: str) -> list[AuditEntry]:
 
 
 def _longest_rescue(claims: list[AuditEntry], killed: list[Killed]) -> float | None:
-    """The longest time from a killed worker's claim of a task to the next claim of the same task."""
+    """How long a killed worker's tasks waited for another worker, seen from their first start."""
     at = {(entry.task_id, entry.data["fence"]): entry.at for entry in claims}
     waits = []
-    for task_id, fence, _ in (held for one in killed for held in one.held):
-        first, second = at.get((task_id, fence)), at.get((task_id, fence + 1))
+    for held in (held for one in killed for held in one.held):
+        first, second = at.get((held.task, held.fence)), at.get((held.task, held.fence + 1))
         if first is not None and second is not None:
             waits.append((second - first).total_seconds())
     return max(waits, default=None)

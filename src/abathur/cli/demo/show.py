@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 import abathur
 from abathur.cli.demo.agents import ANALYSE, CONCURRENCY, ENVIRONMENT, SCAN, runner
 from abathur.cli.demo.crew import Crew, DemoError
-from abathur.cli.demo.figures import Figures, Killed, read_figures
+from abathur.cli.demo.figures import Figures, Held, Killed, read_figures
 from abathur.cli.demo.place import DATABASE, prepared
 from abathur.cli.demo.screen import Moment, Screen, screen
 from abathur.cli.demo.sources import sources
@@ -147,10 +147,12 @@ class _Demo:
         pid = self._crew.kill(name)
         # It is dead, so a task that it still holds is one that it can no longer end.
         left = await db.tasks.list(status="running", limit=1_000)
-        held = tuple((task.id, task.fence, task.summary) for task in left if task.worker == name)
+        held = tuple(
+            Held(task=task.id, fence=task.fence, summary=task.summary) for task in left if task.worker == name
+        )
         replacement = self._crew.start()
         if not held:
             return  # it had just finished; the next look finds another
         self._killed.append(Killed(worker=name, pid=pid, held=held))
-        tasks = " and ".join(f'"{summary}"' for *_, summary in held)
+        tasks = " and ".join(f'"{one.summary}"' for one in held)
         self._view.say(f"kill -9 {pid}: {name}, in the middle of {tasks}. {replacement} takes its place.")

@@ -1,6 +1,6 @@
 -- append: add rows to the trail.
-INSERT INTO audit (timestamp, agent_id, task_id, action_type, action_data, result, actor)
-VALUES (:timestamp, :agent_id, :task_id, :action_type, :action_data, :result, :actor)
+INSERT INTO audit (timestamp, task_id, action_type, action_data, actor)
+VALUES (:timestamp, :task_id, :action_type, :action_data, :actor)
 
 -- last_id: the id of the row that was appended last.
 SELECT MAX(id) AS id FROM audit
@@ -21,7 +21,7 @@ ORDER BY id LIMIT :limit
 
 -- bounds: where the trail starts and ends.
 SELECT (SELECT value FROM abathur_meta WHERE key = 'audit_starts_after') AS starts_after,
-       (SELECT MAX(id) FROM audit) AS last_row,
+       (SELECT MIN(id) FROM audit) AS first_row, (SELECT MAX(id) FROM audit) AS last_row,
        (SELECT MAX(id) FROM audit_seals) AS last_seal
 
 -- adopted: how many rows are older than the trail.

@@ -1,20 +1,18 @@
 -- insert: make tasks.
-INSERT INTO tasks (id, prompt, agent_type, priority, status, input_data, max_execution_timeout_seconds,
-                   submitted_at, last_updated_at, created_by, parent_task_id, session_id, source, deadline,
-                   estimated_duration_seconds, summary, max_attempts, run_at, rank, unmet, dependents,
-                   lift_at, project_id)
-VALUES (:id, :prompt, :agent_type, :priority, :status, '{}', :timeout,
-        :submitted_at, :submitted_at, :created_by, :parent, :session, :source, :deadline,
-        :estimated_duration, :summary, :max_attempts, :run_at, :rank, :unmet, :dependents,
-        :lift_at, :project)
+INSERT INTO tasks (prompt, agent_type, priority, max_execution_timeout_seconds, created_by, session_id, source,
+                   deadline, estimated_duration_seconds, summary, max_attempts, run_at, lift_at, project_id,
+                   id, parent_task_id, status, submitted_at, last_updated_at, rank, unmet, dependents, input_data)
+VALUES (:prompt, :agent_type, :priority, :timeout, :created_by, :session, :source,
+        :deadline, :estimated_duration, :summary, :max_attempts, :run_at, :lift_at, :project,
+        :id, :parent, :status, :submitted_at, :last_updated_at, :rank, :unmet, :dependents, '{}')
 
 -- claim: give a task to a worker for as long as its lease lasts.
 UPDATE tasks SET status = 'running', fence = fence + 1, attempt = attempt + 1, worker = :worker,
-                 lease_expires_at = :lease_expires_at, started_at = :at, last_updated_at = :at
+                 lease_expires_at = :lease_expires_at, started_at = :started_at, last_updated_at = :at
 WHERE id = :id AND fence = :fence AND status = 'ready'
 
 -- complete: end a claim well, if its fence still holds.
-UPDATE tasks SET status = 'completed', lease_expires_at = NULL, completed_at = :at, last_updated_at = :at
+UPDATE tasks SET status = 'completed', lease_expires_at = NULL, completed_at = :completed_at, last_updated_at = :at
 WHERE id = :id AND fence = :fence AND status = 'running'
 
 -- end_attempt: end a claim without completing its task, if its fence still holds.

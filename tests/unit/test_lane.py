@@ -1,0 +1,362 @@
+"""The lane: cancellation at any await, one connection for many coroutines, readers beside a writer."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+import time
+from collections import Counter
+
+import anyio
+import pytest
+
+from abathur import Database, Statement, schema, tasks
+from abathur.errors import AbathurError
+from tests.conformance.checks import QUERIES, check_invariants
+
+SCHEMA = schema.Schema(
+    owner="app",
+    tables=(
+        schema.Table(
+            "app_rows",
+            (schema.Column("id", "INTEGER", primary_key=True), schema.Column("n", "INTEGER", not_null=True)),
+        ),
+    ),
+)
+SQL = {
+    **QUERIES,
+    "app.add": "INSERT INTO app_rows (id, n) VALUES (:id, :n)",
+    "app.all": "SELECT id, n FROM app_rows ORDER BY id",
+    "app.raise": "UPDATE app_rows SET n = n + 1 WHERE id = :id",
+}
+
+
+@pytest.fixture(params=["file", "memory"])
+async def db(request, tmp_path):
+    url = tmp_path / "agents.db" if request.param == "file" else ":memory:"
+    async with Database(url, schema=SCHEMA, queries=SQL, environment="test") as db:
+        await db.tasks.enqueue("first", agent_type="first")
+        yield db
+        assert not in_transaction(db)
+        await check_invariants(db)
+
+
+def in_transaction(db):
+    return db.engine._writer.executor.connection.in_transaction
+
+
+def rows():
+    return {row["id"]: row["n"] for row in (yield Statement("app.all"))}
+
+
+def pair(number, boom=False):
+    """Two rows that stand and fall together."""
+    yield Statement("app.add", id=2 * number, n=0)
+    if boom:
+        raise ValueError(number)
+    yield Statement("app.add", id=2 * number + 1, n=0)
+    return number
+
+
+# -- cancellation ------------------------------------------------------------------------------
+
+
+async def test_a_call_that_is_cancelled_before_its_turn_leaves_nothing(db):
+    call = asyncio.create_task(db.run(pair, 1))
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        yield from pair(2)
+        started.set()
+        go_on.wait(10)
+
+    running = asyncio.create_task(db.run(slow))
+    await asyncio.to_thread(started.wait, 10)
+    queued = asyncio.create_task(db.run(pair, 3))
+    await asyncio.sleep(0.01)
+    queued.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(queued, 5)
+    go_on.set()
+    await running
+    await db.run(pair, 4)
+    assert set(await db.read(rows)) == {4, 5, 8, 9}
+
+
+async def test_a_call_that_is_cancelled_in_its_turn_waits_for_the_outcome(db):
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        yield from pair(1)
+        started.set()
+        go_on.wait(10)
+
+    call = asyncio.create_task(db.run(slow))
+    await asyncio.to_thread(started.wait, 10)
+    for _ in range(3):
+        call.cancel()
+        await asyncio.sleep(0.01)
+        assert not call.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert set(await db.read(rows)) == {2, 3}, "it is wholly done"
+
+
+async def test_a_timeout_waits_for_the_outcome_without_spinning(db):
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        yield from pair(1)
+        started.set()
+        go_on.wait(10)
+
+    turns = 0
+
+    async def count():
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0.001)
+
+    async def call():
+        with anyio.move_on_after(0.02) as scope:
+            await db.run(slow)
+        return scope.cancelled_caught
+
+    counting, calling = asyncio.create_task(count()), asyncio.create_task(call())
+    cpu = time.process_time()
+    await asyncio.sleep(0.3)
+    cpu = time.process_time() - cpu
+    go_on.set()
+    assert await calling
+    counting.cancel()
+    assert set(await db.read(rows)) == {2, 3}
+    assert turns > 20
+    assert cpu < 0.2, "the waiting task is woken again and again"
+
+
+@pytest.mark.parametrize("seed", range(2))
+async def test_thousands_of_cancelled_calls_leave_no_half_transaction(db, seed, capsys):
+    """R10 in small: enqueue, claim, complete and scripts, cancelled by tasks and by time-outs."""
+    draw = random.Random(seed)
+    numbers = iter(range(10, 10**6))
+    told: set[int] = set()
+    made: set[str] = set()
+    completed: set[str] = set()
+    outcomes: Counter[str] = Counter()
+
+    async def script():
+        told.add(await db.run(pair, next(numbers), draw.random() < 0.1))
+
+    async def enqueue():
+        made.add((await db.tasks.enqueue("x", key=f"{next(numbers)}" if draw.random() < 0.2 else None)).id)
+
+    async def many():
+        found = await db.tasks.enqueue_many([{"prompt": "a", "ref": "a"}, {"prompt": "b", "depends_on": ["a"]}])
+        made.update(task.id for task in found)
+
+    async def work():
+        for claim in await db.tasks.claim("w", agent_types=["general"], limit=draw.randrange(1, 4), lease=3600):
+            await db.tasks.complete(claim, {"n": 1})
+            completed.add(claim.task.id)
+
+    async def read():
+        await db.tasks.list(limit=3)
+
+    async def one():
+        call = draw.choice([script, script, enqueue, enqueue, enqueue, many, work, work, read])
+        how = draw.randrange(4)
+        try:
+            if how == 0:
+                with anyio.move_on_after(draw.random() * 0.004) as scope:
+                    await call()
+                outcomes["timed out" if scope.cancelled_caught else "done"] += 1
+            else:
+                task = asyncio.create_task(call())
+                for _ in range(draw.choice([0, 1, 2, 3, 5, 8, 20, 60])):
+                    await asyncio.sleep(0)
+                if draw.random() < 0.3:
+                    await asyncio.sleep(draw.random() * 0.003)
+                for _ in range(draw.choice([0, 1, 1, 2, 3])):
+                    task.cancel()
+                    await asyncio.sleep(0)
+                await task
+                outcomes["done"] += 1
+        except asyncio.CancelledError:
+            outcomes["cancelled"] += 1
+        except ValueError:
+            outcomes["raised"] += 1
+
+    for _ in range(150):
+        await asyncio.gather(*(one() for _ in range(20)))
+    found = await db.read(rows)
+    assert all(number ^ 1 in found for number in found), "half of a transaction"
+    assert {2 * number for number in told} <= set(found)
+    there = {task.id: task for task in await db.tasks.list(limit=10_000)}
+    assert made <= set(there)
+    assert {task_id for task_id in completed if there[task_id].status != "completed"} == set()
+    assert not in_transaction(db)
+    assert not db.engine._lane._queue
+    await db.run(pair, 1)
+    assert outcomes["cancelled"] > 600
+    assert outcomes["done"] > 100
+    with capsys.disabled():
+        print(f"\n    {sum(outcomes.values())} calls: {dict(outcomes)}; nothing half done")
+
+
+# -- many coroutines, one connection -----------------------------------------------------------
+
+
+async def test_two_hundred_coroutines_on_one_memory_database_mix_nothing_up(capsys):
+    """R11: commits and rollbacks; nothing lost, nothing undead, no dirty read."""
+    async with Database(":memory:", schema=SCHEMA, queries=SQL, environment="test") as db:
+        told: set[int] = set()
+
+        async def one(worker):
+            for turn in range(10):
+                number = worker * 100 + turn
+                boom = (worker + turn) % 3 == 0
+                try:
+                    await db.run(pair, number, boom)
+                    told.add(number)
+                except ValueError:
+                    assert boom
+                if turn % 4 == 0:
+                    seen = await db.read(rows)
+                    assert all(one ^ 1 in seen for one in seen), "a dirty read"
+                if turn % 5 == 0:
+                    await db.tasks.enqueue("x")
+
+        await asyncio.gather(*(one(worker) for worker in range(200)))
+        found = await db.read(rows)
+        assert set(found) == {2 * number for number in told} | {2 * number + 1 for number in told}
+        assert await db.tasks.counts() == {"ready": 400}
+        await check_invariants(db)
+    with capsys.disabled():
+        print(f"\n    200 coroutines, 2,000 transactions, {len(told)} committed: nothing lost or mixed up")
+
+
+async def test_updates_of_one_row_by_many_coroutines_are_all_counted(db):
+    await db.run(pair, 1)
+
+    def raise_it():
+        yield Statement("app.raise", id=2)
+
+    await asyncio.gather(*(db.run(raise_it) for _ in range(500)))
+    assert (await db.read(rows))[2] == 500
+
+
+# -- readers and the writer --------------------------------------------------------------------
+
+
+async def test_readers_do_not_wait_for_a_long_transaction(tmp_path):
+    async with Database(tmp_path / "agents.db", schema=SCHEMA, queries=SQL, environment="test") as db:
+        started, go_on = threading.Event(), threading.Event()
+
+        def slow():
+            yield from pair(1)
+            started.set()
+            go_on.wait(20)
+
+        call = asyncio.create_task(db.run(slow))
+        await asyncio.to_thread(started.wait, 10)
+        began = time.monotonic()
+        for _ in range(20):
+            assert await db.read(rows) == {}, "what is not committed is not seen"
+            assert await db.tasks.list() == []
+        assert time.monotonic() - began < 2
+        assert not call.done()
+        go_on.set()
+        await call
+        assert set(await db.read(rows)) == {2, 3}
+
+
+async def test_a_read_is_one_snapshot(tmp_path):
+    async with Database(tmp_path / "agents.db", schema=SCHEMA, queries=SQL, environment="test") as db:
+        looked, written = threading.Event(), threading.Event()
+
+        def twice():
+            first = yield from rows()
+            looked.set()
+            written.wait(10)
+            return first, (yield from rows())
+
+        reading = asyncio.create_task(db.read(twice))
+        await asyncio.to_thread(looked.wait, 10)
+        await db.run(pair, 1)
+        written.set()
+        assert await reading == ({}, {})
+        assert set(await db.read(rows)) == {2, 3}
+
+
+async def test_a_read_cannot_write_to_a_file(tmp_path):
+    async with Database(tmp_path / "agents.db", schema=SCHEMA, queries=SQL, environment="test") as db:
+        with pytest.raises(AbathurError):
+            await db.read(pair, 1)
+        assert await db.read(rows) == {}
+
+
+async def test_many_readers_share_a_few_connections(tmp_path):
+    async with Database(tmp_path / "agents.db", environment="test") as db:
+        await db.tasks.enqueue("x")
+        before = threading.active_count()
+        found = await asyncio.gather(*(db.tasks.list() for _ in range(200)))
+        assert {len(page) for page in found} == {1}
+        assert threading.active_count() - before <= 4
+
+
+async def test_a_cancelled_read_ends_early_and_its_connection_is_used_again(tmp_path):
+    sql = {
+        **SQL,
+        "app.long": (
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200000000) "
+            "SELECT COUNT(*) AS n FROM n"
+        ),
+    }
+
+    def long():
+        yield Statement("app.long")
+
+    async with Database(tmp_path / "agents.db", schema=SCHEMA, queries=sql, environment="test") as db:
+        for _ in range(3):
+            call = asyncio.create_task(db.read(long))
+            await asyncio.sleep(0.05)
+            began = time.monotonic()
+            call.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await call
+            assert time.monotonic() - began < 2
+        assert await db.read(rows) == {}
+
+
+async def test_a_script_in_the_lane_sees_what_the_one_before_it_committed(db):
+    """Callers that do not wait for each other keep their order."""
+    seen = []
+
+    def look(number):
+        seen.append((number, set((yield from rows()))))
+        yield from pair(number)
+
+    await asyncio.gather(*(db.run(look, n) for n in range(5)))
+    assert [number for number, _ in seen] == list(range(5))
+    assert [len(found) for _, found in seen] == [0, 2, 4, 6, 8]
+
+
+async def test_a_transaction_of_a_script_and_a_task_is_whole_or_nothing_under_cancellation(db):
+    def both(number, now):
+        yield from pair(number)
+        yield from tasks.enqueue([tasks.new_task(f"{number}", agent_type="both")], now)
+
+    async def one(number):
+        with anyio.move_on_after(0.0005 * (number % 5)):
+            await db.run(both, number)
+
+    for start in range(0, 200, 50):
+        await asyncio.gather(*(one(number) for number in range(start, start + 50)))
+    found = {number // 2 for number in await db.read(rows)}
+    assert {int(task.prompt) for task in await db.tasks.list(agent_type="both", limit=1000)} == found
