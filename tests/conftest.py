@@ -31,7 +31,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def pytest_unconfigure() -> None:
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput"):
+        return  # pytest-xdist keeps a worker that is done until all are, and then ends it by force
     # A leaked thread that is no daemon keeps the interpreter from ending; make that a failure, not a hang.
     faulthandler.dump_traceback_later(30, exit=True, file=sys.__stderr__)
 

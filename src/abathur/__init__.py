@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from abathur.models import Attempt, AuditEntry, AuditReport, Claim, Prerequisite, Progress, Task
     from abathur.runner import Context, DoNotRetry, Runner
     from abathur.script import Statement
+    from abathur.tasks.graph import PrerequisiteState
 
 _HOMES = {
     "AbathurError": "abathur.errors",
@@ -29,6 +30,7 @@ _HOMES = {
     "DoNotRetry": "abathur.runner",
     "LeaseLostError": "abathur.errors",
     "Prerequisite": "abathur.models",
+    "PrerequisiteState": "abathur.tasks.graph",
     "Progress": "abathur.models",
     "Runner": "abathur.runner",
     "Statement": "abathur.script",
@@ -45,6 +47,7 @@ __all__ = [  # noqa: RUF022  # what most people need comes first
     "Task",
     "Claim",
     "Prerequisite",
+    "PrerequisiteState",
     "Attempt",
     "Progress",
     "AuditEntry",

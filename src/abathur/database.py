@@ -22,7 +22,6 @@ from abathur.errors import (
 )
 from abathur.schema.declare import Schema
 from abathur.schema.plan import Plan
-from abathur.schema.stamp import Options
 from abathur.schema.tables import LIBRARY
 from abathur.script import Emitted, Script, ScriptFunction, Statement
 from abathur.tasks import claim, moves, settle, submit
@@ -47,6 +46,9 @@ class Database:
     power cut, ``normal`` only the death of processes. lock_timeout: seconds to wait for another
     process's transaction. backup: copy a database that holds rows before its schema is changed.
     adopt: accept another application's file. actor: who does it, for the audit trail.
+
+    `db.tasks.list` goes by id. That is the order of submission for tasks made by this library; tasks
+    of adopted older databases have random ids.
     """
 
     def __init__(
@@ -117,12 +119,19 @@ class Database:
         return report
 
     async def plan(self) -> Plan:
-        """What `initialize()` would do: its steps with their SQL. Changes nothing, creates no file."""
+        """What `initialize()` would do: its steps with their SQL. Changes nothing, creates no file.
+
+        Raises the OpenErrors that `initialize()` would raise before it begins; conflicts are in the plan.
+        """
         await self._open()
-        options = Options(
-            version=__version__, environment=self._environment or "development", project=self._project or ""
+        return await migrate.plan(
+            self._engine,
+            self._schemas,
+            version=__version__,
+            environment=self._environment,
+            adopt=self._adopt,
+            project=self._project,
         )
-        return await migrate.plan(self._engine, self._schemas, options=options)
 
     async def close(self) -> None:
         """Finish what was accepted and close every connection. May be called twice."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import anyio
 from attrs import define, field
@@ -22,15 +22,19 @@ LOOK_EVERY = 0.25
 
 @define(eq=False)
 class Running:
-    """A handler at work."""
+    """A claim of this runner, from when it was made to when it is settled."""
 
     claim: Claim
     scope: anyio.CancelScope | None = None
-    why: str | None = None
-    """Why it was stopped: ``cancelled``, ``lost`` or ``stopping``; None while it was not."""
-    finished: bool = False
+    """The handler's, once it has begun."""
+    deadline: float = math.inf
+    """When the attempt has taken too long. On the monotonic clock, as the next one."""
     held_until: float = field(init=False)
-    """On the monotonic clock; until then nobody else can have the task."""
+    """Until then nobody else can have the task."""
+    why: str | None = None
+    """Why it was stopped: ``cancelled``, ``lost``, ``timed out`` or ``stopping``; None while it was not."""
+    finished: bool = False
+    """The handler has ended."""
 
     def __attrs_post_init__(self) -> None:
         self.renewed()
@@ -39,63 +43,91 @@ class Running:
         self.held_until = time.monotonic() + self.claim.lease
 
     def stop(self, why: str) -> None:
-        """Cancel the handler, once."""
-        if self.why is None and not self.finished and self.scope is not None:
+        """Cancel the handler, once; one that has not begun does not begin."""
+        if self.why is None and not self.finished:
             self.why = why
-            self.scope.cancel()
+            if self.scope is not None:
+                self.scope.cancel()
 
 
 class Keeper:
-    """The leases of one runner."""
+    """The claims of one runner: renews their leases, and stops handlers that may not go on."""
 
     def __init__(self, db: Database, lease: float) -> None:
         self._db = db
         self._pause = lease / 3
-        self._running: dict[str, Running] = {}
-        self._look = anyio.Event()
+        self._running: dict[Running, None] = {}
+        self._poke = asyncio.Event()
+        self._wakes_at = 0.0
+        self._look = False
 
-    @contextmanager
-    def holding(self, running: Running) -> Iterator[None]:
-        """Renew this claim's lease until the block ends."""
-        self._running[running.claim.task.id] = running
-        try:
-            yield
-        finally:
-            del self._running[running.claim.task.id]
+    @property
+    def busy(self) -> bool:
+        """Whether anything is not settled yet."""
+        return bool(self._running)
+
+    def hold(self, running: Running) -> None:
+        """Renew this claim's lease until `drop`."""
+        self._running[running] = None
+
+    def begin(self, running: Running, scope: anyio.CancelScope, timeout: float) -> None:
+        """The handler begins; it is stopped after `timeout` seconds."""
+        running.scope = scope
+        running.deadline = time.monotonic() + timeout
+        if running.deadline < self._wakes_at:
+            self._poke.set()
+
+    def drop(self, running: Running) -> None:
+        """It is settled, or lost."""
+        self._running.pop(running, None)
 
     def cancelled(self, task_id: str | None) -> None:
         """A task was cancelled by this process; or, with None, perhaps by another one."""
         if task_id is None:
-            self._look.set()
-        elif task_id in self._running:
-            self._running[task_id].stop("cancelled")
+            self._look = True
+            self._poke.set()
+            return
+        for running in self._running:
+            if running.claim.task.id == task_id:
+                running.stop("cancelled")
 
-    def cancel_all(self, why: str) -> None:
-        for running in list(self._running.values()):
+    def stop_all(self, why: str) -> None:
+        for running in self._running:
             running.stop(why)
 
     async def run(self) -> None:
-        """Renew every third of a lease, and look in between when another process has committed."""
-        due = time.monotonic() + self._pause
-        while True:
-            with anyio.move_on_after(max(due - time.monotonic(), 0)):
-                await self._look.wait()
-            if time.monotonic() >= due:
-                due = time.monotonic() + self._pause
-                async with anyio.create_task_group() as beats:
-                    for running in list(self._running.values()):
+        """Renew every third of a lease; stop what takes too long; look when another process has committed."""
+        beat_at = time.monotonic() + self._pause
+        look_from = 0.0
+        async with anyio.create_task_group() as beats:
+            while True:
+                deadlines = [one.deadline for one in self._running if not one.finished]
+                looks = [look_from] if self._look and self._running else []
+                self._wakes_at = min([beat_at, *deadlines, *looks])
+                with anyio.move_on_after(max(self._wakes_at - time.monotonic(), 0)):
+                    await self._poke.wait()
+                self._poke.clear()
+                now = time.monotonic()
+                for running in list(self._running):
+                    if running.deadline <= now:
+                        running.stop("timed out")
+                if now >= beat_at:
+                    beat_at = now + self._pause
+                    for running in list(self._running):
+                        # Not waited for: a database that is slow must not make time-outs late.
                         beats.start_soon(self._beat, running)
-            elif self._look.is_set():
-                self._look = anyio.Event()
-                await self._check()
-                await anyio.sleep(min(LOOK_EVERY, self._pause))
+                if self._look and now >= look_from:
+                    self._look = False
+                    look_from = now + LOOK_EVERY
+                    await self._check()
 
     async def _beat(self, running: Running) -> None:
         try:
             await self._db.tasks.heartbeat(running.claim)
         except LeaseLostError as error:
-            log.warning("%s", error.problem)
-            running.stop("lost")
+            if not running.finished:  # else it was settled in the same moment
+                log.warning("%s", error.problem)
+                running.stop("lost")
         except EngineError as error:
             log.warning("the lease of task %s was not renewed: %s", running.claim.task.id, error)
             if time.monotonic() > running.held_until:
@@ -104,10 +136,15 @@ class Keeper:
             running.renewed()
 
     async def _check(self) -> None:
-        running = list(self._running.values())
+        """Stop what another process has cancelled."""
+        running = [one for one in self._running if not one.finished]
         if not running:
             return
-        held = await self._db.tasks.still_held(one.claim for one in running)
+        try:
+            held = await self._db.tasks.still_held(one.claim for one in running)
+        except EngineError as error:
+            log.warning("whether anything was cancelled could not be seen: %s", error)
+            return  # the next heartbeat finds out
         for one in running:
             if (one.claim.task.id, one.claim.fence) not in held:
                 one.stop("lost")

@@ -64,15 +64,27 @@ class _Wish:
     adopt: bool
 
 
-async def plan(engine: Engine, schemas: Sequence[Schema], *, options: Options) -> Plan:
-    """What `migrate` would do, with its SQL, rows and locks. Changes nothing, and creates no file."""
-    now = options.now or time.time_ns() // 1000
-    options = evolve(options, dialect=engine.dialect, is_file="file" in engine.capabilities, now=now)
+async def plan(
+    engine: Engine,
+    schemas: Sequence[Schema],
+    *,
+    version: str,
+    environment: str | None = None,
+    adopt: bool = False,
+    project: str | None = None,
+) -> Plan:
+    """What `migrate` would do, with its SQL, rows and locks. Changes nothing, and creates no file.
+
+    Refuses what `migrate` refuses, except that conflicts are a part of the plan.
+    """
+    wish = _wish(version, environment, project, adopt=adopt)
     if not await engine.exists():
+        options = evolve(_options(engine, wish), now=time.time_ns() // 1000)
         return make_plan(schemas, _nothing(options), options)
 
-    def looked() -> Script[Plan]:
-        found, plan = yield from look(schemas, options, options.now)
+    def looked(now: int) -> Script[Plan]:
+        options = _admit((yield from fingerprint(engine.dialect)), engine, wish)
+        found, plan = yield from look(schemas, options, now)
         return (yield from count_rows(plan, found))
 
     return await engine.read(looked)
@@ -99,13 +111,7 @@ async def migrate(
     was changed.
     """
     began = time.monotonic()
-    if environment is not None and environment not in APPLICATION_IDS:
-        raise InvalidInputError(
-            f"There is no environment {environment!r}.",
-            f"Expected one of {', '.join(APPLICATION_IDS)}.",
-            "Correct `environment=` or ABATHUR_ENVIRONMENT.",
-        )
-    wish = _Wish(version=version, environment=environment, project=project or "", adopt=adopt)
+    wish = _wish(version, environment, project, adopt=adopt)
     if await engine.exists():
         seen = await engine.read(fingerprint, engine.dialect)
         options = _admit(seen, engine, wish)
@@ -184,6 +190,16 @@ def _duplicates(step: CreateIndex) -> Conflict:
     )
 
 
+def _wish(version: str, environment: str | None, project: str | None, *, adopt: bool) -> _Wish:
+    if environment is not None and environment not in APPLICATION_IDS:
+        raise InvalidInputError(
+            f"There is no environment {environment!r}.",
+            f"Expected one of {', '.join(APPLICATION_IDS)}.",
+            "Correct `environment=` (`--environment`) or ABATHUR_ENVIRONMENT.",
+        )
+    return _Wish(version=version, environment=environment, project=project or "", adopt=adopt)
+
+
 def _admit(seen: Fingerprint, engine: Engine, wish: _Wish) -> Options:
     """Whether this database is ours to open, and if so, with what."""
     meta = seen.meta
@@ -195,12 +211,18 @@ def _admit(seen: Fingerprint, engine: Engine, wish: _Wish) -> Options:
         raise NewerSchemaError(engine.name, needed, wish.version)
     if stamped is not None and wish.environment not in (None, stamped):
         raise EnvironmentMismatchError(engine.name, stamped, str(wish.environment))
+    return _options(engine, wish, stamped, meta.get("database_id"))
+
+
+def _options(
+    engine: Engine, wish: _Wish, stamped: str | None = None, database_id: str | None = None
+) -> Options:
     return Options(
         dialect=engine.dialect,
         version=wish.version,
         environment=stamped or wish.environment or "development",
         project=wish.project,
-        database_id=meta.get("database_id") or new_id(),
+        database_id=database_id or new_id(),
         is_file="file" in engine.capabilities,
     )
 

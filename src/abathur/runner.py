@@ -12,17 +12,17 @@ await runner.run()
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 import anyio
-from anyio.streams.memory import MemoryObjectReceiveStream
 from attrs import frozen
 
 from abathur import maintenance
@@ -38,6 +38,9 @@ log = logging.getLogger("abathur.runner")
 
 Handler = Callable[[Context], Any]
 H = TypeVar("H", bound=Handler)
+Settle: TypeAlias = Callable[[], Awaitable[Any]]
+Queue: TypeAlias = "asyncio.Queue[Running | None]"
+"""Claims on their way to the workers; None ends a worker."""
 
 POLL: Final = 1.0
 """Seconds after which an idle runner looks again, whatever it was told."""
@@ -124,7 +127,10 @@ class Runner:
         return tuple(sorted(self._agents))
 
     def stop(self) -> None:
-        """Claim nothing more, let handlers finish within the grace period, then return from `run`."""
+        """Claim nothing more, let handlers finish within the grace period, then return from `run`.
+
+        Before `run` it makes the next one return at once. After that the runner can be run again.
+        """
         self._stopping = True
         if self._bell is not None:
             self._bell.ring(sure=False)
@@ -140,22 +146,35 @@ class Runner:
                 "Expected at least one agent type.",
                 "Use `@runner.agent(name)`.",
             )
-        self._stopping = False
+        try:
+            if not self._stopping:
+                await self._run(until_idle=until_idle)
+        finally:
+            self._stopping = False
+
+    async def _run(self, *, until_idle: bool) -> None:
         self._free = self.concurrency
-        async with self._open() as (bell, inbox, outbox), anyio.create_task_group() as workers:
-            for _ in range(self.concurrency):
-                workers.start_soon(self._work, outbox)
-            async with inbox:
-                await self._dispatch(bell, inbox.send, until_idle=until_idle)
-            # The workers end when they have emptied the closed stream.
-            await self._wind_down(bell)
+        queue: Queue = asyncio.Queue()
+        try:
+            async with self._open() as bell, anyio.create_task_group() as workers:
+                for _ in range(self.concurrency):
+                    workers.start_soon(self._work, bell, queue)
+                await self._dispatch(bell, queue, until_idle=until_idle)
+                self._stopping = True  # what is claimed and not begun is given back
+                for _ in range(self.concurrency):
+                    queue.put_nowait(None)
+                await self._wind_down(bell)
+        finally:
+            with anyio.CancelScope(shield=True):
+                while not queue.empty():
+                    if (running := queue.get_nowait()) is not None:
+                        await self._settle(running, partial(self.db.tasks.release, running.claim))
 
     @asynccontextmanager
-    async def _open(self) -> AsyncIterator[tuple[Doorbell, Any, Any]]:
+    async def _open(self) -> AsyncIterator[Doorbell]:
         """Everything that lives as long as `run`: wake-ups, lease renewal, maintenance."""
         watch = self.db.watch
-        inbox, outbox = anyio.create_memory_object_stream[Claim](self.concurrency)
-        async with self.db.engine.listen(watch.elsewhere), outbox:
+        async with self.db.engine.listen(watch.elsewhere):
             with (
                 watch.for_ready(frozenset(self._agents)) as bell,
                 watch.for_cancelled(self._keeper.cancelled),
@@ -165,15 +184,19 @@ class Runner:
                     async with anyio.create_task_group() as background:
                         background.start_soon(self._keeper.run)
                         background.start_soon(maintenance.forever, self.db)
-                        yield bell, inbox, outbox
+                        yield bell
                         background.cancel_scope.cancel()
                 finally:
                     self._bell = None
 
     # -- dispatching ---------------------------------------------------------------------------
 
-    async def _dispatch(self, bell: Doorbell, send: Callable[[Claim], Any], *, until_idle: bool) -> None:
-        """Claim for every free slot, as long as there is something; then wait to be rung for."""
+    async def _dispatch(self, bell: Doorbell, queue: Queue, *, until_idle: bool) -> None:
+        """Claim for every free slot, as long as there is something; then wait to be rung for.
+
+        A slot is free as soon as its handler has ended, so that the claim for it and the result of
+        the handler are committed together.
+        """
         hungry = True
         while not self._stopping:
             if self._free and (hungry or bell.sure):
@@ -183,17 +206,24 @@ class Runner:
                 hungry = len(claims) == wanted
                 self._free -= len(claims)
                 for claim in claims:
-                    await send(claim)
+                    running = Running(claim)
+                    self._keeper.hold(running)
+                    queue.put_nowait(running)
                 continue
-            wait: float | None = POLL
+            wait = POLL
             if self._free:
-                found, soon = await self.db.tasks.outlook(self._agents)
-                if found:
-                    hungry = True
+                try:
+                    hungry, soon = await self.db.tasks.outlook(self._agents)
+                    may_return = until_idle and not hungry and self._free == self.concurrency
+                    if may_return and await self._is_idle():
+                        return
+                except EngineError as error:
+                    log.warning("looking for tasks failed and will be tried again: %s", error)
+                    await anyio.sleep(POLL)
                     continue
-                if until_idle and self._free == self.concurrency and await self._is_idle():
-                    return
-                wait = min(POLL, POLL if soon is None else soon)
+                if hungry:
+                    continue
+                wait = POLL if soon is None else min(POLL, soon)
             with anyio.move_on_after(wait):
                 await bell.wait()
             bell.clear()
@@ -222,49 +252,57 @@ class Runner:
     async def _wind_down(self, bell: Doorbell) -> None:
         """Give handlers the grace period, then cancel them; their tasks are released."""
         with anyio.move_on_after(self.grace):
-            while self._free < self.concurrency:
+            while self._keeper.busy:
                 bell.clear()
                 await bell.wait()
-        self._keeper.cancel_all("stopping")
+        self._keeper.stop_all("stopping")
 
     # -- working -------------------------------------------------------------------------------
 
-    async def _work(self, outbox: MemoryObjectReceiveStream[Claim]) -> None:
-        async with outbox.clone() as mine:
-            async for claim in mine:
-                try:
-                    await self._handle(claim)
-                finally:
-                    self._free += 1
-                    if self._bell is not None:
-                        self._bell.ring(sure=False)
+    async def _work(self, bell: Doorbell, queue: Queue) -> None:
+        while (running := await queue.get()) is not None:
+            settle = await self._handle(running)
+            self._free += 1
+            bell.ring(sure=False)
+            if settle is not None:
+                await self._settle(running, settle)
+            self._keeper.drop(running)
+            bell.ring(sure=False)
 
-    async def _handle(self, claim: Claim) -> None:
-        """Run one handler and settle its claim. Whatever the handler does, the worker goes on."""
+    async def _handle(self, running: Running) -> Settle | None:
+        """Run one handler. Returns what is to be written down; None when the claim is no longer ours."""
+        claim = running.claim
+        if self._stopping:
+            return partial(self.db.tasks.release, claim)
+        if running.why is not None:
+            return None
         agent = self._agents[claim.task.agent_type]
         timeout = claim.task.timeout if agent.timeout is None else min(agent.timeout, claim.task.timeout)
-        running = Running(claim)
+        result = None
         try:
-            with self._keeper.holding(running), anyio.move_on_after(timeout) as running.scope:
+            with anyio.CancelScope() as scope:
+                self._keeper.begin(running, scope, timeout)
                 result = await self._call(agent, Context(self.db, claim, running))
                 running.finished = True
         except Exception as error:  # noqa: BLE001  # it is the handler's, and is kept with the attempt
-            await self._settle(running, partial(self._fail, agent, claim, error))
-            return
+            running.finished = True
+            return partial(self._fail, agent, claim, error)
         except BaseException:
             # The runner itself is cancelled: give the task back before going.
             with anyio.CancelScope(shield=True):
                 await self._settle(running, partial(self.db.tasks.release, claim))
+                self._keeper.drop(running)
             raise
         if running.finished:
-            await self._settle(running, partial(self._complete, agent, claim, result))
-        elif running.why == "stopping":
-            await self._settle(running, partial(self.db.tasks.release, claim))
-        elif running.why is None:
+            return partial(self._complete, agent, claim, result)
+        running.finished = True
+        if running.why == "stopping":
+            return partial(self.db.tasks.release, claim)
+        if running.why == "timed out":
             late = TimeoutError(f"The attempt took longer than {timeout:g} s.")
-            await self._settle(running, partial(self._fail, agent, claim, late, "timed_out"))
-        else:
-            log.info("task %s fence %d: stopped, %s", claim.task.id, claim.fence, running.why)
+            return partial(self._fail, agent, claim, late, "timed_out")
+        log.info("task %s fence %d: stopped, %s", claim.task.id, claim.fence, running.why)
+        return None
 
     async def _call(self, agent: _Agent, ctx: Context) -> Any:
         if agent.is_async:
@@ -285,7 +323,7 @@ class Runner:
         status = await self.db.tasks.fail(claim, error, retry=retry, outcome=outcome)
         log.info("task %s attempt %d: %s, now %s", claim.task.id, claim.task.attempt, outcome, status)
 
-    async def _settle(self, running: Running, settle: Callable[[], Any]) -> None:
+    async def _settle(self, running: Running, settle: Settle) -> None:
         """Write down how a claim ended; try again when the database cannot, for as long as makes sense."""
         claim = running.claim
         for left in reversed(range(SETTLE_TRIES)):

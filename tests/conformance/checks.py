@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 import attrs
 import msgspec
+import pytest
 
 from abathur import Database, Statement
 from abathur.script import Script
 from abathur.states import MOVES, NEW, RUNNING, TERMINAL
 
 QUERIES = {
-    "check.tasks": "SELECT id, agent_type, status, fence, unmet, worker, lease_expires_at, completed_at FROM tasks",
+    "check.tasks": "SELECT id, agent_type, status, fence, unmet, lease_expires_at, completed_at FROM tasks",
     "check.trail": (
         "SELECT id, task_id, action_type, json_extract(action_data, '$.from') AS origin,"
         " json_extract(action_data, '$.fence') AS fence"
@@ -23,7 +25,8 @@ QUERIES = {
     "check.counted": "SELECT agent_type, status, COUNT(*) AS n FROM tasks GROUP BY agent_type, status",
     "check.kept": "SELECT agent_type, status, n FROM task_counts WHERE n <> 0",
     "check.unmet": (
-        "SELECT dependent_task_id AS id, COUNT(*) AS n FROM task_dependencies WHERE resolved_at IS NULL GROUP BY 1"
+        "SELECT dependent_task_id AS id, COUNT(*) AS n FROM task_dependencies"
+        " WHERE resolved_at IS NULL GROUP BY dependent_task_id"
     ),
     "check.orphans": (
         "SELECT task_id AS id FROM task_content WHERE task_id NOT IN (SELECT id FROM tasks)"
@@ -100,9 +103,17 @@ def _check_task(task: dict[str, Any], made: list[dict[str, Any]]) -> None:
     assert (task["completed_at"] is not None) == (task["status"] in TERMINAL), task
 
 
+def figure(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Show what a test has reached, also when it passes."""
+    with capsys.disabled():
+        sys.stdout.write(f"\n    {text}\n")
+
+
 def changed(value: Any, **fields: Any) -> Any:
     """A copy of a task or claim in which some fields are different."""
-    return attrs.evolve(value, **fields) if attrs.has(type(value)) else msgspec.structs.replace(value, **fields)
+    return (
+        attrs.evolve(value, **fields) if attrs.has(type(value)) else msgspec.structs.replace(value, **fields)
+    )
 
 
 def _now(now: int) -> Script[int]:

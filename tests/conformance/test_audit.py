@@ -17,9 +17,9 @@ SQL = {
     "test.to_null": "UPDATE audit SET actor = NULL WHERE id = :id",
     "test.remove": "DELETE FROM audit WHERE id = :id",
     "test.insert": (
-        "INSERT INTO audit (id, timestamp, task_id, action_type) VALUES (:id, '2026-01-01', 'x', 'task.ready')"
+        "INSERT INTO audit (id, timestamp, task_id, action_type) VALUES (:id, '2026', 'x', 'task.ready')"
     ),
-    "test.append": "INSERT INTO audit (timestamp, task_id, action_type) VALUES ('2026-01-01', 'x', 'task.ready')",
+    "test.append": "INSERT INTO audit (timestamp, task_id, action_type) VALUES ('2026', 'x', 'task.ready')",
     "test.renumber": "UPDATE audit SET id = :to WHERE id = :id",
     "test.remove_seal": "DELETE FROM audit_seals WHERE id = :id",
     "test.swap_seals": "UPDATE audit_seals SET id = :to WHERE id = :id",

@@ -70,7 +70,7 @@ async def test_a_task_that_does_not_exist_cannot_be_cancelled_or_retried(db):
 
 
 async def test_a_cancelled_tree_takes_everything_below_that_has_not_ended(db):
-    root, a, b, a1, a2, deep, other = await db.tasks.enqueue_many(
+    root, *_ = await db.tasks.enqueue_many(
         [
             {"prompt": "root", "ref": "root", "agent_type": "root"},
             {"prompt": "a", "ref": "a", "parent": "root", "agent_type": "a"},

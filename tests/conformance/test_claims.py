@@ -83,9 +83,7 @@ async def test_only_the_agent_types_that_are_asked_for_are_claimed(db):
 
 
 async def test_none_means_every_agent_type_in_one_order(db):
-    made = [
-        await db.tasks.enqueue("x", agent_type=f"type {n % 4}", priority=n % 3) for n in range(24)
-    ]
+    made = [await db.tasks.enqueue("x", agent_type=f"type {n % 4}", priority=n % 3) for n in range(24)]
     claims = await db.tasks.claim("w", agent_types=None, limit=100)
     expected = sorted(made, key=lambda task: (-task.priority, task.id))
     assert [claim.task.id for claim in claims] == [task.id for task in expected]
@@ -268,7 +266,9 @@ async def test_two_databases_on_one_file_get_each_task_once(db, make_db, process
 
 async def test_an_input_that_was_damaged_stops_neither_the_queue_nor_the_list(make_db):
     """Another program, or a bad disk, may have left text that is no JSON."""
-    db = await make_db(queries={"test.damage": "UPDATE task_content SET input = '{\"n\":!}' WHERE task_id = :id"})
+    db = await make_db(
+        queries={"test.damage": "UPDATE task_content SET input = '{\"n\":!}' WHERE task_id = :id"}
+    )
     bad = await db.tasks.enqueue("x", input={"n": 1})
     good = [await db.tasks.enqueue("x", input={"n": n}) for n in range(3)]
     await db.run(execute_with_id, "test.damage", bad.id)

@@ -94,12 +94,12 @@ async def test_a_summary_is_the_first_line_that_says_something(db, prompt, summa
 async def test_text_of_any_script_comes_back_unchanged(db):
     text = "ç 日本語 🚀 \u202e rtl \u0001 ' \" ; -- \\ \t\r\n \U0010ffff e\u0301"
     task = await db.tasks.enqueue(
-        text, agent_type="αγ", summary=text, project=text, session=text, input={text: text}, created_by=text
+        text, agent_type="λψ", summary=text, project=text, session=text, input={text: text}, created_by=text
     )
     found = await db.tasks.get(task.id)
     assert found.prompt == found.summary == found.project == found.session == found.created_by == text
     assert found.input == {text: text}
-    assert [task.id for task in await db.tasks.list(agent_type="αγ")] == [task.id]
+    assert [task.id for task in await db.tasks.list(agent_type="λψ")] == [task.id]
 
 
 async def test_a_future_run_at_schedules_and_a_past_one_does_not(db):

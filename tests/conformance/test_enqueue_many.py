@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 
 import pytest
@@ -18,7 +19,9 @@ from abathur.errors import (
 from tests.conformance.checks import select
 
 EDGES = {
-    "test.edges": "SELECT dependent_task_id AS dependent, prerequisite_task_id AS prerequisite FROM task_dependencies"
+    "test.edges": (
+        "SELECT dependent_task_id AS dependent, prerequisite_task_id AS prerequisite FROM task_dependencies"
+    )
 }
 
 
@@ -115,7 +118,7 @@ async def test_a_cycle_is_named_and_nothing_is_made(db, length):
     assert cycle[0] == cycle[-1]
     assert len(cycle) == length + 1
     places = [int(ref.removeprefix("r")) for ref in cycle]
-    steps = {(after - before) % length for before, after in zip(places, places[1:], strict=False)}
+    steps = {(after - before) % length for before, after in itertools.pairwise(places)}
     assert steps in ({1 % length}, {(length - 1) % length}), cycle
     assert " -> ".join(cycle) in str(caught.value)
     assert await db.tasks.list() == []

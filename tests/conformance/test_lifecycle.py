@@ -12,6 +12,7 @@ import threading
 import time
 import warnings
 from pathlib import Path
+from typing import Self
 
 import anyio
 import pytest
@@ -59,7 +60,14 @@ async def test_a_feature_that_was_kept_is_closed_with_its_database(unopened):
     async with unopened() as db:
         tasks, audit = db.tasks, db.audit
         await tasks.enqueue("x")
-    for use in (tasks.enqueue("y"), tasks.list(), tasks.claim("w"), audit.list(), audit.verify(), tasks.counts()):
+    for use in (
+        tasks.enqueue("y"),
+        tasks.list(),
+        tasks.claim("w"),
+        audit.list(),
+        audit.verify(),
+        tasks.counts(),
+    ):
         with pytest.raises(DatabaseClosedError):
             await use
 
@@ -121,7 +129,9 @@ async def test_a_close_in_the_middle_of_the_first_call_leaves_nothing_behind(uno
         await asyncio.sleep(0)
     await db.close()
     answers = await asyncio.gather(*calls, return_exceptions=True)
-    assert all(not isinstance(answer, BaseException) or type(answer) is DatabaseClosedError for answer in answers)
+    assert all(
+        not isinstance(answer, BaseException) or type(answer) is DatabaseClosedError for answer in answers
+    )
 
 
 @pytest.mark.parametrize("turns", range(12))
@@ -191,7 +201,7 @@ async def test_the_environment_of_the_stamp_has_to_be_the_one_asked_for(db, unop
         assert (caught.value.found, caught.value.wanted) == ("test", wrong)
     assert file.read_bytes() == before
     other = Database(file)
-    assert (await other.initialize()).environment in ("test",)
+    assert (await other.initialize()).environment == "test"
     await other.close()
 
 
@@ -216,7 +226,12 @@ async def test_a_path_may_be_given_in_several_forms(tmp_path, monkeypatch):
     async with Database(path, environment="test") as db:
         task = await db.tasks.enqueue("x")
     assert [one.name for one in tmp_path.glob("*.db")] == [path.name]
-    for form in (str(path), path.name, f"./{path.name}", f"sqlite:////{str(path)[1:].replace('%', '%25').replace('?', '%3F')}"):
+    for form in (
+        str(path),
+        path.name,
+        f"./{path.name}",
+        f"sqlite:////{str(path)[1:].replace('%', '%25').replace('?', '%3F')}",
+    ):
         async with Database(form) as db:
             assert (await db.tasks.get(task)).id == task.id, form
 
@@ -249,7 +264,9 @@ async def test_a_link_and_its_target_are_one_database_with_one_lock(db, file, tm
 # -- other processes ---------------------------------------------------------------------------
 
 
-def python(code: str, *args: object, timeout: float = 30, **options: object) -> subprocess.CompletedProcess[str]:
+def python(
+    code: str, *args: object, timeout: float = 30, **options: object
+) -> subprocess.CompletedProcess[str]:
     """Run a program of its own. A program that hangs raises TimeoutExpired."""
     command = [sys.executable, "-W", "default", "-c", textwrap.dedent(code), *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False, **options)
@@ -273,7 +290,7 @@ class Holder:
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.pid = self.process.pid
 
-    def __enter__(self) -> Holder:
+    def __enter__(self) -> Self:
         assert self.process.stdout is not None
         assert self.process.stdout.readline() == b"held\n"
         return self
@@ -456,7 +473,9 @@ async def test_no_resource_warning_and_no_thread_remains_after_use(unopened):
         warnings.simplefilter("always")
         for _ in range(3):
             async with unopened() as db:
-                await asyncio.gather(*(db.tasks.enqueue("x") for _ in range(20)), *(db.tasks.list() for _ in range(8)))
+                await asyncio.gather(
+                    *(db.tasks.enqueue("x") for _ in range(20)), *(db.tasks.list() for _ in range(8))
+                )
         del db
         gc.collect()
         await asyncio.sleep(0.05)

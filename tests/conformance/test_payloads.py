@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import enum
 import math
@@ -68,7 +68,7 @@ BAD = {
     "a set": {1, 2},
     "a key that is a number": {1: "x"},
     "a key that is None": {"a": [{None: 1}]},
-    "a datetime": {"at": datetime.datetime.now(datetime.UTC)},
+    "a datetime": {"at": dt.datetime.now(dt.UTC)},
     "a decimal": decimal.Decimal(1),
     "an enum": [Color.RED],
     "an object": object(),

@@ -66,7 +66,9 @@ async def test_filters_agree_with_what_the_tasks_say(db, filled):
 
 
 @pytest.mark.parametrize("newest_first", [False, True])
-@pytest.mark.parametrize("filters", [{}, {"agent_type": "a"}, {"project": "apollo", "status": "ready"}], ids=str)
+@pytest.mark.parametrize(
+    "filters", [{}, {"agent_type": "a"}, {"project": "apollo", "status": "ready"}], ids=str
+)
 @pytest.mark.parametrize("limit", [1, 3, 5, 100])
 async def test_pages_follow_each_other_without_gap_or_repetition(db, filled, limit, filters, newest_first):
     whole = await db.tasks.list(**filters, newest_first=newest_first)

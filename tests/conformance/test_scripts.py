@@ -35,7 +35,9 @@ QUERIES = {
     "shop.add": "INSERT INTO shop_orders (id, what, task_id) VALUES (:id, :what, :task_id)",
     "shop.link": "UPDATE shop_orders SET task_id = :task_id WHERE id = :id",
     "shop.all": "SELECT id, what, task_id FROM shop_orders ORDER BY id",
-    "shop.one": "SELECT :a AS a, ':b' AS b, \"what\" FROM shop_orders -- :c\n WHERE id = :id /* :d */ AND :a = :a",
+    "shop.one": (
+        "SELECT :a AS a, ':b' AS b, \"what\" FROM shop_orders -- :c\n WHERE id = :id /* :d */ AND :a = :a"
+    ),
     "shop.nothing": "SELECT nothing FROM nowhere",
     "shop.nonsense": "SELEKT 1",
     "shop.two": "SELECT 1 AS a; SELECT 2 AS b",
@@ -79,7 +81,9 @@ async def test_a_task_and_an_application_row_are_made_together(shop):
     assert claim.task.id == made.id
 
 
-@pytest.mark.parametrize("boom", [ValueError("no"), KeyError("no"), AssertionError(), RuntimeError("x")], ids=repr)
+@pytest.mark.parametrize(
+    "boom", [ValueError("no"), KeyError("no"), AssertionError(), RuntimeError("x")], ids=repr
+)
 async def test_a_script_that_raises_undoes_everything_and_the_error_is_its_callers(shop, boom):
     def run(now):
         return order(1, "book", tasks.new_task("x"), now, boom)
@@ -176,7 +180,9 @@ def _one():
     return (yield Statement("shop.one", id=1, a=7))
 
 
-@pytest.mark.parametrize("fn", [lambda: [Statement("shop.all")], lambda: None, lambda: 17], ids=["list", "none", "int"])
+@pytest.mark.parametrize(
+    "fn", [lambda: [Statement("shop.all")], lambda: None, lambda: 17], ids=["list", "none", "int"]
+)
 async def test_a_function_that_is_no_script_is_refused(shop, fn):
     with pytest.raises(InvalidInputError, match="not a script"):
         await shop.run(fn)
@@ -218,7 +224,9 @@ async def test_a_parameter_that_is_missing_is_named(shop):
     assert await shop.read(orders) == []
 
 
-@pytest.mark.parametrize("value", [object(), [1], {"a": 1}, 2**63, "\ud800"], ids=["object", "list", "dict", "big", "surrogate"])
+@pytest.mark.parametrize(
+    "value", [object(), [1], {"a": 1}, 2**63, "\ud800"], ids=["object", "list", "dict", "big", "surrogate"]
+)
 async def test_a_value_that_no_column_can_hold_is_a_typed_error(shop, value):
     with pytest.raises((InvalidInputError, EngineError)):
         await shop.run(add, 1, value)
@@ -270,7 +278,8 @@ async def test_statements_may_come_from_a_directory(tmp_path, url):
     queries = tmp_path / "queries"
     queries.mkdir()
     (queries / "shop.sql").write_text(
-        "-- add: an order.\nINSERT INTO shop_orders (id, what) VALUES (:id, :what);\n\n-- all: them.\nSELECT id FROM shop_orders\n"
+        "-- add: an order.\nINSERT INTO shop_orders (id, what) VALUES (:id, :what);\n\n"
+        "-- all: them.\nSELECT id FROM shop_orders\n"
     )
     (queries / "shop2.postgres.sql").write_text("-- other: of another dialect.\nSELECT 1\n")
     async with Database(url, schema=SHOP, queries=queries, environment="test") as db:

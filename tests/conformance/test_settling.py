@@ -120,7 +120,12 @@ async def test_a_completion_keeps_the_result(db):
     claim = await claimed(db, input={"q": 1})
     await db.tasks.complete(claim, result={"verdict": ["good"]})
     task = await db.tasks.get(claim.task)
-    assert (task.status, task.result, task.error, task.input) == ("completed", {"verdict": ["good"]}, None, {"q": 1})
+    assert (task.status, task.result, task.error, task.input) == (
+        "completed",
+        {"verdict": ["good"]},
+        None,
+        {"q": 1},
+    )
     assert task.lease_expires_at is None
     assert task.worker == "w"
     assert task.completed_at >= task.started_at
@@ -137,9 +142,7 @@ async def test_an_empty_result_is_kept_as_it_is(db, result):
 
 async def test_of_two_completions_at_once_one_wins_and_one_is_refused(db):
     claim = await claimed(db)
-    answers = await asyncio.gather(
-        *(db.tasks.complete(claim, n) for n in range(10)), return_exceptions=True
-    )
+    answers = await asyncio.gather(*(db.tasks.complete(claim, n) for n in range(10)), return_exceptions=True)
     assert answers.count(None) == 1
     assert sum(isinstance(answer, LeaseLostError) for answer in answers) == 9
     assert (await db.tasks.get(claim.task)).result == answers.index(None)
@@ -255,8 +258,12 @@ async def test_a_failure_without_retry_fails_at_once(db):
 
 async def test_an_exception_is_kept_with_its_type_and_traceback(db):
     claim = await claimed(db)
-    try:
+
+    def divide():
         raise ZeroDivisionError("by \0zero \ud800 日本")
+
+    try:
+        divide()
     except ZeroDivisionError as error:
         await db.tasks.fail(claim, error)
     (attempt,) = await db.tasks.attempts(claim.task)
@@ -266,7 +273,9 @@ async def test_an_exception_is_kept_with_its_type_and_traceback(db):
     assert "日本" in (await db.tasks.get(claim.task)).error
 
 
-@pytest.mark.parametrize("text", ["x" * 500_000, "\\" * 400_000, "\x01" * 100_000], ids=["x", "backslash", "control"])
+@pytest.mark.parametrize(
+    "text", ["x" * 500_000, "\\" * 400_000, "\x01" * 100_000], ids=["x", "backslash", "control"]
+)
 async def test_a_very_long_error_is_cut_and_never_refused(db, text):
     claim = await claimed(db)
     await db.tasks.fail(claim, RuntimeError(text))

@@ -57,7 +57,7 @@ async def test_a_waiter_is_not_woken_by_a_failure_that_will_be_retried(db):
 async def test_a_wait_that_takes_too_long_says_what_the_task_is(db):
     task = await db.tasks.enqueue("x")
     began = time.monotonic()
-    with pytest.raises(WaitTimeoutError, match="still ready after 0.05 s") as caught:
+    with pytest.raises(WaitTimeoutError, match=r"still ready after 0\.05 s") as caught:
         await db.tasks.wait(task, timeout=0.05)
     assert 0.04 < time.monotonic() - began < 2
     assert (caught.value.task_id, caught.value.status) == (task.id, "ready")

@@ -18,7 +18,8 @@ from abathur.errors import LeaseLostError
 
 
 def say(*words: object) -> None:
-    print(*words, flush=True)
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 def database(path: str, **options: Any) -> Database:
@@ -79,7 +80,7 @@ async def zombie(path: str, name: str, write: str, mutant: str = "") -> None:
     if mutant:
         take_the_fence_out()
     async with database(path) as db:
-        (claim,) = await db.tasks.claim(name, lease=0.3)
+        (claim,) = await db.tasks.claim(name, agent_types=[name], lease=0.3)
         say("claimed", claim.task.id, claim.fence)
         # The test stops this process here, for longer than the lease, and lets it go on.
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
@@ -154,5 +155,11 @@ async def writer(path: str, seconds: str) -> None:
 
 
 if __name__ == "__main__":
-    programs = {"producer": producer, "worker": worker, "zombie": zombie, "submitter": submitter, "writer": writer}
+    programs = {
+        "producer": producer,
+        "worker": worker,
+        "zombie": zombie,
+        "submitter": submitter,
+        "writer": writer,
+    }
     asyncio.run(programs[sys.argv[1]](*sys.argv[2:]))

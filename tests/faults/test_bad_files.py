@@ -24,6 +24,7 @@ from abathur.errors import (
     OpenError,
     ReadOnlyDatabaseError,
 )
+from tests.conformance.checks import figure
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +95,9 @@ async def test_an_empty_file_is_a_new_database(tmp_path):
     assert tasks == []
 
 
-@pytest.mark.parametrize("size", [1, 15, 16, 17, 50, 99, 100, 101, 511, 512, 1000, 4095, 4096, 4097, 8192, "half", -4096, -1])
+@pytest.mark.parametrize(
+    "size", [1, 15, 16, 17, 50, 99, 100, 101, 511, 512, 1000, 4095, 4096, 4097, 8192, "half", -4096, -1]
+)
 async def test_a_truncated_database_is_refused_or_right_and_never_taken_for_new(tmp_path, good, size):
     source, tasks = good
     path = tmp_path / "agents.db"
@@ -137,12 +140,13 @@ async def test_flipped_bytes_are_noticed_or_do_no_harm(tmp_path, good, capsys):
         else:
             assert not report.created, (place, flip)
             same = found == tasks
-            outcomes["right" if same else "altered, and the trail says so" if not trail.ok else "altered"] += 1
+            outcomes[
+                "right" if same else "altered, and the trail says so" if not trail.ok else "altered"
+            ] += 1
             # SQLite has no checksums: a byte of a text can change without anybody's knowing.
             assert same or where != "header", (place, flip)
         shutil.rmtree(directory)
-    with capsys.disabled():
-        print(f"\n    {sum(outcomes.values())} flipped bytes: {dict(outcomes.most_common())}")
+    figure(capsys, f"{sum(outcomes.values())} flipped bytes: {dict(outcomes.most_common())}")
 
 
 async def test_what_is_no_regular_file_is_refused(tmp_path):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-DEMO = [sys.executable, "-W", "error", "-m", "abathur.cli", "demo"]
+DEMO = [sys.executable, "-W", "error", "-m", "abathur", "demo"]
 FILES = 24
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc tells which workers run")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from abathur import Database
-from tests.conformance.checks import QUERIES, check_invariants
+from tests.conformance.checks import QUERIES, check_invariants, figure
 
 ROOT = Path(__file__).parents[2]
 
@@ -146,7 +146,7 @@ def test_workers_and_producers_that_are_killed_lose_nothing_and_do_nothing_twice
     slots: dict[str, Process] = {}
 
     def place(slot: str) -> None:
-        kind = slot.split("-")[0]
+        kind = slot.split("-", maxsplit=1)[0]
         more = ("0.5",) if kind == "worker" else ()
         process = start(kind, path, f"{slot}.{len(everybody)}", *more)
         slots[slot] = process
@@ -194,11 +194,11 @@ def test_workers_and_producers_that_are_killed_lose_nothing_and_do_nothing_twice
     assert set(completions) <= set(found)
     assert kills == kills_wanted
     assert len(accepted) > 50
-    with capsys.disabled():
-        print(
-            f"\n    {kills} kills in {time.monotonic() - began:.0f} s, {len(found):,} tasks "
-            f"({len(accepted):,} acknowledged), {moved:,} transitions: 0 lost, 0 unfinished, 0 twice"
-        )
+    figure(
+        capsys,
+        f"{kills} kills in {time.monotonic() - began:.0f} s, {len(found):,} tasks "
+        f"({len(accepted):,} acknowledged), {moved:,} transitions: 0 lost, 0 unfinished, 0 twice",
+    )
 
 
 def zombies(start, path: Path, writes: list[str], *mutant: str) -> list[str]:
@@ -209,7 +209,11 @@ def zombies(start, path: Path, writes: list[str], *mutant: str) -> list[str]:
 
     async def make(count: int) -> list[str]:
         async with Database(path, environment="test") as db:
-            return [task.id for task in await db.tasks.enqueue_many({"prompt": "x"} for _ in range(count))]
+            # Each has an agent type of its own, so that none is given another's task.
+            made = await db.tasks.enqueue_many(
+                {"prompt": "x", "agent_type": f"zombie-{n}"} for n in range(count)
+            )
+            return [task.id for task in made]
 
     async def take_over() -> list[str]:
         async with Database(path, environment="test") as db:
@@ -252,8 +256,7 @@ def test_a_worker_that_was_stopped_for_longer_than_its_lease_is_refused(start, p
     assert answers == ["lost"] * len(WRITES) + ["right"] * len(WRITES)
     found, _ = check(path)
     assert set(found.values()) == {"completed"}
-    with capsys.disabled():
-        print(f"\n    {len(WRITES)} zombies: every late write refused, every result the right one")
+    figure(capsys, f"{len(WRITES)} zombies: every late write refused, every result the right one")
 
 
 @pytest.mark.timeout(90)
@@ -281,8 +284,7 @@ def test_one_key_from_eight_processes_is_one_task(start, path, capsys):
     found, moved = check(path)
     assert set(found) == set(answers[0])
     assert moved == keys
-    with capsys.disabled():
-        print(f"\n    {keys} keys from 8 processes: {len(found)} tasks")
+    figure(capsys, f"{keys} keys from 8 processes: {len(found)} tasks")
 
 
 @pytest.mark.timeout(90)
@@ -300,11 +302,11 @@ def test_eight_processes_that_write_at_once_all_get_their_turn(start, path, caps
         counts.append(int(count))
         waits.append(float(longest))
     mean = sum(counts) / len(counts)
-    with capsys.disabled():
-        print(
-            f"\n    8 processes, 4 s: {sum(counts):,} transactions, slowest {min(counts) / mean:.0%} of the mean, "
-            f"longest wait {max(waits) * 1000:.0f} ms"
-        )
+    figure(
+        capsys,
+        f"8 processes, 4 s: {sum(counts):,} transactions, slowest {min(counts) / mean:.0%} of the mean, "
+        f"longest wait {max(waits) * 1000:.0f} ms",
+    )
     assert min(counts) >= mean / 2, counts
     assert max(waits) < 2, waits
     found, _ = check(path)

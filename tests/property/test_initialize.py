@@ -151,7 +151,7 @@ async def is_settled(path: Path, schema: Schema) -> None:
     engine = SqliteEngine(path, Catalog({}))
     await engine.open()
     try:
-        assert (await plan(engine, [BASE, schema], options=Options(version="1.0"))).empty
+        assert (await plan(engine, [BASE, schema], version="1.0")).empty
     finally:
         await engine.close()
     assert path.read_bytes() == image
@@ -370,7 +370,7 @@ def stepped_plan(path: Path, schema: Schema) -> list[str]:
     found: list[str] = []
 
     async def look() -> None:
-        wanted = await plan(Stepped(path), [BASE, schema], options=Options())  # type: ignore[arg-type]
+        wanted = await plan(Stepped(path), [BASE, schema], version="0")  # type: ignore[arg-type]
         found.extend(statement.sql for step in wanted.inside for statement in step.statements)
 
     interleave([look()], [])

@@ -96,7 +96,7 @@ def test_help_imports_neither_the_library_nor_rich_nor_asyncio():
 
 def test_it_runs_as_a_module_under_its_own_name():
     done = subprocess.run(
-        [*PYTHON, "-m", "abathur.cli", "nope"], capture_output=True, text=True, check=False, timeout=60
+        [*PYTHON, "-m", "abathur", "nope"], capture_output=True, text=True, check=False, timeout=60
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Usage: abathur ")
@@ -167,7 +167,7 @@ def test_an_interrupted_command_exits_with_130(monkeypatch):
 def test_a_reader_that_goes_away_is_no_error(here):
     for _ in range(3):
         abathur("enqueue", "x" * 50_000)
-    command = f"{' '.join(PYTHON)} -m abathur.cli list --json | head -c 1"
+    command = f"{' '.join(PYTHON)} -m abathur list --json | head -c 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True, timeout=60)
     assert (done.stdout, done.stderr) == ("[", "")
 
@@ -217,7 +217,7 @@ def test_ids_are_shortened_as_far_as_they_differ():
 def test_an_encoding_without_our_characters_is_no_error(here):
     abathur("enqueue", "日本 ü")
     done = subprocess.run(
-        [*PYTHON, "-m", "abathur.cli", "list"],
+        [*PYTHON, "-m", "abathur", "list"],
         capture_output=True,
         check=True,
         timeout=60,

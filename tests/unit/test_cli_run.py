@@ -201,7 +201,7 @@ def test_wrong_options_are_refused(option, code):
 
 @contextmanager
 def worker(*options: str) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-W", "error", "-m", "abathur.cli", "run", "cli_agents.py:runner", *options]
+    command = [sys.executable, "-W", "error", "-m", "abathur", "run", "cli_agents.py:runner", *options]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
     )

@@ -11,7 +11,6 @@ import pytest
 from click.testing import CliRunner, Result
 
 from abathur.cli import main
-from abathur.cli.opening import MissingDatabaseError
 
 
 def abathur(*arguments: str) -> Result:

@@ -330,7 +330,13 @@ def test_show_tells_everything_about_a_task():
     found = json.loads(abathur("show", task["id"], "--json").stdout)
     assert found["task"]["status"] == "running"
     assert found["prerequisites"] == [
-        {"id": first["id"], "status": "completed", "on_failure": "block", "summary": "first"}
+        {
+            "task_id": first["id"],
+            "status": "completed",
+            "summary": "first",
+            "on_failure": "block",
+            "met": True,
+        }
     ]
     assert [one["outcome"] for one in found["attempts"]] == ["failed"]
     assert found["progress"]["fraction"] == 0.25

@@ -42,11 +42,7 @@ ARGUMENTS = {
 }
 
 CLASSES = sorted(
-    (
-        one
-        for one in vars(errors).values()
-        if inspect.isclass(one) and issubclass(one, errors.AbathurError)
-    ),
+    (one for one in vars(errors).values() if inspect.isclass(one) and issubclass(one, errors.AbathurError)),
     key=lambda one: one.__name__,
 )
 

@@ -28,7 +28,12 @@ def test_what_is_no_file_is_said(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(tmp_path / "socket"))
-    for name, found in (("fifo", "named pipe"), ("socket", "socket"), (".", "directory"), ("/dev/null", "device")):
+    for name, found in (
+        ("fifo", "named pipe"),
+        ("socket", "socket"),
+        (".", "directory"),
+        ("/dev/null", "device"),
+    ):
         with pytest.raises(NotADatabaseError, match=found):
             files.check_place(tmp_path / name)
 
@@ -45,7 +50,9 @@ def test_a_network_file_system_is_refused(tmp_path, monkeypatch, kind):
     mounts = f"1 0 0:1 / / rw - ext4 /dev/x rw\n2 1 0:2 / {tmp_path} rw shared:1 - {kind} server:/x rw\n"
     read = Path.read_text
     monkeypatch.setattr(
-        Path, "read_text", lambda self, **o: mounts if str(self) == "/proc/self/mountinfo" else read(self, **o)
+        Path,
+        "read_text",
+        lambda self, **o: mounts if str(self) == "/proc/self/mountinfo" else read(self, **o),
     )
     with pytest.raises(NetworkFileSystemError, match=kind):
         files.check_place(tmp_path / "a.db")

@@ -18,7 +18,7 @@ from abathur.engines.sqlite import SqliteEngine
 from abathur.errors import ConstraintError, DiskFullError, EngineError
 from abathur.script import Built, Statement
 from abathur.sql import Catalog, Query
-from tests.conformance.checks import QUERIES, check_invariants
+from tests.conformance.checks import QUERIES, check_invariants, figure
 from tests.conftest import require
 
 SQL = {
@@ -29,8 +29,11 @@ SQL = {
 }
 TABLES = (
     "CREATE TABLE t (id INTEGER PRIMARY KEY, v TEXT NOT NULL)",
-    "CREATE TABLE child (id INTEGER PRIMARY KEY, parent INTEGER REFERENCES t(id) DEFERRABLE INITIALLY DEFERRED)",
-    "CREATE TRIGGER boom BEFORE INSERT ON t WHEN NEW.v = 'rollback' BEGIN SELECT RAISE(ROLLBACK, 'boom'); END",
+    (
+        "CREATE TABLE child (id INTEGER PRIMARY KEY,"
+        " parent INTEGER REFERENCES t(id) DEFERRABLE INITIALLY DEFERRED)"
+    ),
+    "CREATE TRIGGER boom BEFORE INSERT ON t WHEN NEW.v = 'rollback' BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
     "CREATE TRIGGER stop BEFORE INSERT ON t WHEN NEW.v = 'abort' BEGIN SELECT RAISE(ABORT, 'stop'); END",
     "CREATE TRIGGER fail BEFORE INSERT ON t WHEN NEW.v = 'fail' BEGIN SELECT RAISE(FAIL, 'fail'); END",
 )
@@ -185,7 +188,9 @@ async def test_a_file_at_its_largest_size_is_full_until_it_may_grow(tmp_path):
         assert {type(error) for error in bad.values()} == {DiskFullError}
         assert set(await engine.read(numbers)) == told
         await engine._writer.hop(lambda raw: raw.execute("PRAGMA max_page_count = 100000").fetchall())
-        good, bad = split(await answers(*(engine.merge(insert, (n, "x" * 3_000)) for n in range(1_000, 1_100))))
+        good, bad = split(
+            await answers(*(engine.merge(insert, (n, "x" * 3_000)) for n in range(1_000, 1_100)))
+        )
         assert not bad
         assert set(await engine.read(numbers)) == told | set(good)
 
@@ -259,8 +264,7 @@ async def test_on_a_full_disk_nobody_is_told_done_without_a_commit_and_work_resu
         await check_invariants(db)
     finally:
         await db.close()
-    with capsys.disabled():
-        print(f"\n    full disk: {errors} callers refused, {len(told)} told done, all of them on disk")
+    figure(capsys, f"full disk: {errors} callers refused, {len(told)} told done, all of them on disk")
 
 
 async def test_opening_on_a_full_disk_is_a_typed_error_and_leaves_no_lock_behind(small_disk):
@@ -300,7 +304,10 @@ def test_jobs_of_one_kind_are_gathered_in_the_order_in_which_kinds_came():
     def two():
         yield
 
-    jobs = [Job(fn, (n,), merged) for n, (fn, merged) in enumerate([(one, True), (two, True), (one, False), (one, True), (two, False)])]
+    jobs = [
+        Job(fn, (n,), merged)
+        for n, (fn, merged) in enumerate([(one, True), (two, True), (one, False), (one, True), (two, False)])
+    ]
     found = [[job.args[0] for job in batch.jobs] for batch in gather(jobs)]
     assert found == [[0, 3], [1], [2], [4]]
     assert [len(batch.jobs) for batch in Batch(jobs).split()] == [1] * 5

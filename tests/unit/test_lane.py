@@ -13,7 +13,7 @@ import pytest
 
 from abathur import Database, Statement, schema, tasks
 from abathur.errors import AbathurError
-from tests.conformance.checks import QUERIES, check_invariants
+from tests.conformance.checks import QUERIES, check_invariants, figure
 
 SCHEMA = schema.Schema(
     owner="app",
@@ -157,11 +157,15 @@ async def test_thousands_of_cancelled_calls_leave_no_half_transaction(db, seed, 
         made.add((await db.tasks.enqueue("x", key=f"{next(numbers)}" if draw.random() < 0.2 else None)).id)
 
     async def many():
-        found = await db.tasks.enqueue_many([{"prompt": "a", "ref": "a"}, {"prompt": "b", "depends_on": ["a"]}])
+        found = await db.tasks.enqueue_many(
+            [{"prompt": "a", "ref": "a"}, {"prompt": "b", "depends_on": ["a"]}]
+        )
         made.update(task.id for task in found)
 
     async def work():
-        for claim in await db.tasks.claim("w", agent_types=["general"], limit=draw.randrange(1, 4), lease=3600):
+        for claim in await db.tasks.claim(
+            "w", agent_types=["general"], limit=draw.randrange(1, 4), lease=3600
+        ):
             await db.tasks.complete(claim, {"n": 1})
             completed.add(claim.task.id)
 
@@ -205,8 +209,7 @@ async def test_thousands_of_cancelled_calls_leave_no_half_transaction(db, seed, 
     await db.run(pair, 1)
     assert outcomes["cancelled"] > 600
     assert outcomes["done"] > 100
-    with capsys.disabled():
-        print(f"\n    {sum(outcomes.values())} calls: {dict(outcomes)}; nothing half done")
+    figure(capsys, f"{sum(outcomes.values())} calls: {dict(outcomes)}; nothing half done")
 
 
 # -- many coroutines, one connection -----------------------------------------------------------
@@ -237,8 +240,7 @@ async def test_two_hundred_coroutines_on_one_memory_database_mix_nothing_up(caps
         assert set(found) == {2 * number for number in told} | {2 * number + 1 for number in told}
         assert await db.tasks.counts() == {"ready": 400}
         await check_invariants(db)
-    with capsys.disabled():
-        print(f"\n    200 coroutines, 2,000 transactions, {len(told)} committed: nothing lost or mixed up")
+    figure(capsys, f"200 coroutines, 2,000 transactions, {len(told)} committed: nothing lost or mixed up")
 
 
 async def test_updates_of_one_row_by_many_coroutines_are_all_counted(db):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,14 +16,22 @@ JSON = st.recursive(
 )
 
 
+def holds_what_is_refused(value):
+    """Whether a NUL or a lone surrogate is in one of its texts."""
+    if isinstance(value, str):
+        return "\0" in value or any("\ud800" <= one <= "\udfff" for one in value)
+    if isinstance(value, dict):
+        return any(map(holds_what_is_refused, [*value, *value.values()]))
+    return isinstance(value, list) and any(map(holds_what_is_refused, value))
+
+
 @given(JSON)
 def test_a_value_is_encoded_and_decoded_or_refused_for_a_reason(value):
-    try:
-        text = payload.encode(value, "it")
-    except InvalidPayloadError as error:
-        raw = json.dumps(value)
-        assert "\\u0000" in raw or "\\ud" in raw, error
+    if holds_what_is_refused(value):
+        with pytest.raises(InvalidPayloadError):
+            payload.encode(value, "it")
         return
+    text = payload.encode(value, "it")
     assert payload.decode(text) == value
     assert "\\u0000" not in text.replace("\\\\", "")
     text.encode()
@@ -37,7 +43,10 @@ def test_the_order_of_keys_does_not_matter(value):
     assert payload.encode(value, "it") == payload.encode(backwards, "it")
 
 
-@given(st.lists(st.none() | st.text("a:-0n1", max_size=4), max_size=4), st.lists(st.none() | st.text("a:-0n1", max_size=4), max_size=4))
+@given(
+    st.lists(st.none() | st.text("a:-0n1", max_size=4), max_size=4),
+    st.lists(st.none() | st.text("a:-0n1", max_size=4), max_size=4),
+)
 def test_two_lists_of_parts_have_one_digest_only_if_they_are_equal(one, other):
     assert (payload.digest(*one) == payload.digest(*other)) == (one == other)
 

@@ -99,13 +99,13 @@ async def test_a_memory_database_is_migrated_on_its_one_connection() -> None:
 
 async def test_a_plan_creates_no_file_and_changes_none(path: Path) -> None:
     async with engine(path) as opened:
-        wanted = await plan(opened, [BASE, APP], options=Options(version="1.0"))
+        wanted = await plan(opened, [BASE, APP], version="1.0")
         assert "CREATE TABLE IF NOT EXISTS" in wanted.to_text()
     assert not path.exists()
     await initialize(path)
     image = path.read_bytes()
     async with engine(path) as opened:
-        assert not (await plan(opened, [BASE, WIDER], options=Options(version="1.0"))).empty
+        assert not (await plan(opened, [BASE, WIDER], version="1.0")).empty
     assert path.read_bytes() == image
 
 

@@ -63,7 +63,7 @@ def test_an_error_of_a_statement_closes_the_script():
 
 def test_what_is_no_script_says_what_it_is():
     with pytest.raises(InvalidInputError, match="returned list") as caught:
-        start(lambda: [], (), 0)
+        start(list, (), 0)
     assert "yield" in caught.value.remedy
     with pytest.raises(InvalidInputError, match="yielded str"):
         drive(iter_one("x"), lambda _: [], {})

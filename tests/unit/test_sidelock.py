@@ -104,6 +104,6 @@ def test_closing_lets_go_and_may_be_done_twice(database):
 
 def test_a_place_where_no_lock_file_can_be_made_is_a_typed_error(tmp_path):
     lock = SideLock(tmp_path / "missing" / "agents.db", 1)
-    with pytest.raises(ReadOnlyDatabaseError, match="agents.db-lock"):
+    with pytest.raises(ReadOnlyDatabaseError, match=r"agents\.db-lock"):
         lock.acquire()
     lock.close()

@@ -48,7 +48,9 @@ def test_every_statement_of_the_library_can_be_prepared():
                 for name in catalog:
                     query = catalog[name]
                     try:
-                        connection.execute(f"EXPLAIN {query.positional}", [None] * len(query.names)).fetchall()
+                        connection.execute(
+                            f"EXPLAIN {query.positional}", [None] * len(query.names)
+                        ).fetchall()
                     except sqlite3.Error as error:
                         pytest.fail(f"{name}: {error}")
                 return len(list(catalog))
@@ -65,7 +67,9 @@ def test_a_file_of_statements_is_read_by_its_headers():
     assert found["t.b"].names == ("x",)
 
 
-@pytest.mark.parametrize("text", ["-- a: x.\nSELECT 1\n-- a: y.\nSELECT 2\n", "-- a: x.\n\n-- b: y.\nSELECT 1\n"])
+@pytest.mark.parametrize(
+    "text", ["-- a: x.\nSELECT 1\n-- a: y.\nSELECT 2\n", "-- a: x.\n\n-- b: y.\nSELECT 1\n"]
+)
 def test_a_statement_that_is_empty_or_twice_is_refused(text):
     with pytest.raises(InvalidInputError, match=r"t\.a"):
         parse("t", text)

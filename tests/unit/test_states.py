@@ -16,7 +16,7 @@ def test_every_move_is_between_known_statuses():
 def test_nothing_leads_to_pending_or_out_of_completed():
     assert not any("pending" in to for to in MOVES.values())
     assert MOVES["completed"] == frozenset()
-    assert TERMINAL == {"completed", "failed", "cancelled"}
+    assert frozenset({"completed", "failed", "cancelled"}) == TERMINAL
 
 
 def test_every_status_but_pending_can_be_reached_and_left():

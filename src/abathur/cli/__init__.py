@@ -1,4 +1,4 @@
-"""The command line: `abathur`, or `python -m abathur.cli`.
+"""The command line: `abathur`, or `python -m abathur`.
 
 The commands import the library when they run, so that `abathur --help` answers at once.
 """

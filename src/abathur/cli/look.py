@@ -25,7 +25,6 @@ from abathur.states import STATUSES
 if TYPE_CHECKING:
     from abathur.database import Database
     from abathur.models import Task
-    from abathur.script import Script
 
 
 @click.command(
@@ -116,7 +115,7 @@ def show(settings: Settings, task_id: str) -> None:
         found = await full_id(db, task_id)
         return {
             "task": await db.tasks.get(found),
-            "prerequisites": await db.read(_prerequisites, found),
+            "prerequisites": await db.tasks.prerequisites(found),
             "attempts": await db.tasks.attempts(found),
             "progress": await db.tasks.progress(found),
             "audit": await db.audit.list(task_id=found, limit=1_000),
@@ -127,22 +126,6 @@ def show(settings: Settings, task_id: str) -> None:
         write_json(answer)
     else:
         _tell(**answer)
-
-
-def _prerequisites(task_id: str) -> Script[list[dict[str, Any]]]:
-    """What a task waits for, met or not."""
-    from abathur.script import Statement
-
-    rows = yield Statement("batches.prerequisites", ids=json.dumps([task_id]))
-    return [
-        {
-            "id": row["prerequisite_task_id"],
-            "status": row["status"],
-            "on_failure": row["on_failure"],
-            "summary": row["summary"],
-        }
-        for row in rows
-    ]
 
 
 def _tell(
@@ -181,8 +164,11 @@ def _tell(
         _part("Result", _pretty(task.result))
     _rows(
         "Prerequisites",
-        ("id", "status", "if it fails", "summary"),
-        [(one["id"], one["status"], one["on_failure"], one["summary"]) for one in prerequisites],
+        ("id", "status", "met", "if it fails", "summary"),
+        [
+            (one.task_id, one.status, "yes" if one.met else "no", one.on_failure, one.summary)
+            for one in prerequisites
+        ],
     )
     _rows(
         "Attempts that did not complete it",

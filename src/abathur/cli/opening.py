@@ -14,23 +14,12 @@ from abathur.cli.options import Settings
 from abathur.cli.output import note
 from abathur.database import Database, path_of
 from abathur.engines.sqlite import MEMORY
-from abathur.errors import InvalidUrlError, OpenError
+from abathur.errors import InvalidUrlError, MissingDatabaseError
 
 T = TypeVar("T")
 
 VARIABLE: Final = "ABATHUR_DATABASE"
 DEFAULT: Final = "abathur.db"
-
-
-class MissingDatabaseError(OpenError, FileNotFoundError):
-    """There is no database, and this command does not make one."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(
-            f"There is no database at {path}.",
-            "Expected one that `abathur init` or a program of yours has made.",
-            "Run `abathur init` to make it, or name another one with --database or ABATHUR_DATABASE.",
-        )
 
 
 def url_of(settings: Settings) -> str:
@@ -50,7 +39,7 @@ def database(settings: Settings, *, must_exist: bool, **arguments: Any) -> Datab
         )
     path = Path(target)
     if must_exist and not (path.exists() and (not path.is_file() or path.stat().st_size)):
-        raise MissingDatabaseError(path.absolute())
+        raise MissingDatabaseError(str(path.absolute()))
     return Database(url, **{"actor": _person(), **arguments})
 
 

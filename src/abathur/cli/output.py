@@ -99,7 +99,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     import attrs
+    import msgspec
 
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.asdict(value)
     return attrs.asdict(value, recurse=False)
 
 

@@ -202,8 +202,9 @@ class Stop:
     async def serve(self, runner: Runner, *, until_idle: bool = False) -> str:
         """Run until idle or stopped; returns ``idle``, or why it was stopped."""
         self._runner = runner
-        if self.why is None:  # else a signal came while the database was opened
-            await runner.run(until_idle=until_idle)
+        if self.why is not None:  # a signal came while the database was opened
+            runner.stop()
+        await runner.run(until_idle=until_idle)
         return self.why or "idle"
 
     def ask(self, why: str) -> None:

@@ -27,22 +27,8 @@ def translate(error: BaseException, path: str, doing: str) -> AbathurError:
     """The typed error for what `sqlite3` raised while `doing` something with the database at `path`."""
     if isinstance(error, MemoryError):
         return OutOfMemoryError(path)
-    if isinstance(error, KeyError):
-        return InvalidInputError(
-            f"The statement {doing} got no value for its parameter :{error.args[0]}.",
-            "Expected a value for each of its parameters.",
-            "Pass it as a keyword of Statement(...), or in each of its rows.",
-        )
-    if isinstance(error, OverflowError):
-        return InvalidInputError(
-            f"A number given to {doing} is too large.", "Expected integers of 64 bits.", "Store it as text."
-        )
-    if isinstance(error, UnicodeError):
-        return InvalidInputError(
-            f"A text given to {doing} holds a lone surrogate.",
-            "Expected text that UTF-8 can hold.",
-            "Remove it.",
-        )
+    if isinstance(error, (KeyError, OverflowError, UnicodeError)):
+        return _wrong_value(error, doing)
     code = getattr(error, "sqlite_errorcode", None)
     found = str(error)
     match code & 0xFF if code is not None else None:  # the primary code
@@ -64,3 +50,21 @@ def translate(error: BaseException, path: str, doing: str) -> AbathurError:
             return NotADatabaseError(path, found)
         case _:
             return StatementError(doing, found)
+
+
+def _wrong_value(error: KeyError | OverflowError | UnicodeError, doing: str) -> InvalidInputError:
+    if isinstance(error, KeyError):
+        return InvalidInputError(
+            f"The statement {doing} got no value for its parameter :{error.args[0]}.",
+            "Expected a value for each of its parameters.",
+            "Pass it as a keyword of Statement(...), or in each of its rows.",
+        )
+    if isinstance(error, OverflowError):
+        return InvalidInputError(
+            f"A number given to {doing} is too large.", "Expected integers of 64 bits.", "Store it as text."
+        )
+    return InvalidInputError(
+        f"A text given to {doing} holds a lone surrogate.",
+        "Expected text that UTF-8 can hold.",
+        "Decode it with errors='replace'.",
+    )

@@ -16,8 +16,9 @@
     │   ├── WrongEventLoopError
     │   └── ForkedProcessError
     ├── OpenError                           this database cannot be opened as it is
-    │   ├── InvalidUrlError
-    │   ├── MissingDirectoryError
+    │   ├── InvalidUrlError (ValueError)
+    │   ├── MissingDatabaseError (FileNotFoundError)   the command line makes none where one is asked about
+    │   ├── MissingDirectoryError (FileNotFoundError)
     │   ├── NotADatabaseError
     │   ├── CorruptDatabaseError
     │   ├── ReadOnlyDatabaseError
@@ -73,6 +74,7 @@ from abathur.errors.opening import (
     ForeignDatabaseError,
     InvalidUrlError,
     MigrationError,
+    MissingDatabaseError,
     MissingDirectoryError,
     NetworkFileSystemError,
     NewerSchemaError,
@@ -105,6 +107,7 @@ __all__ = [
     "LifecycleError",
     "LockTimeoutError",
     "MigrationError",
+    "MissingDatabaseError",
     "MissingDirectoryError",
     "NetworkFileSystemError",
     "NewerSchemaError",

@@ -20,9 +20,9 @@ class AbathurError(Exception):
 
 
 def _rebuild(kind: type[AbathurError], args: tuple[Any, ...], state: dict[str, Any]) -> AbathurError:
-    base: type = kind
+    base: Any = kind
     while base.__flags__ & (1 << 9):  # a class made by Python: only its built-in base can make it
-        base = base.__base__  # type: ignore[assignment]
+        base = base.__base__
     error: AbathurError = base.__new__(kind)
     error.args = args
     error.__dict__.update(state)

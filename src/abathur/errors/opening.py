@@ -16,6 +16,17 @@ class InvalidUrlError(OpenError, ValueError):
     """The URL names no database that this library can open."""
 
 
+class MissingDatabaseError(OpenError, FileNotFoundError):
+    """There is no database, and it is not to be made; only the command line raises this."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"There is no database at {path}.",
+            "Expected one that `abathur init` or a program of yours has made.",
+            "Run `abathur init` to make it, or name another one with --database or ABATHUR_DATABASE.",
+        )
+
+
 class MissingDirectoryError(OpenError, FileNotFoundError):
     """The directory that should hold the database does not exist."""
 
@@ -68,7 +79,7 @@ class ForeignDatabaseError(OpenError):
         super().__init__(
             f"{path} belongs to another application (its application_id is {application_id:#010x}).",
             "Expected a new file, one of abathur's, or one without an application_id.",
-            "Give another path, or pass `adopt=True` to put abathur's tables into this one.",
+            "Give another path, or pass `adopt=True` (`--adopt`) to put abathur's tables into this one.",
         )
 
 
@@ -116,7 +127,8 @@ class EnvironmentMismatchError(OpenError):
         super().__init__(
             f"{path} is a {found} database, and {wanted} was asked for.",
             "Expected the environment that is stamped in the database.",
-            f"Give another path, or open it with environment={found!r} (or ABATHUR_ENVIRONMENT={found}).",
+            f"Give another path, or open it with environment={found!r} "
+            f"(`--environment {found}`, or ABATHUR_ENVIRONMENT={found}).",
         )
 
 
@@ -129,7 +141,8 @@ class SchemaConflictError(OpenError):
         super().__init__(
             f"{path} cannot be brought to the declared schema: {listed}",
             "Expected tables and columns that can hold what is declared.",
-            "Nothing was changed. Follow the remedy of each conflict, then call `initialize()` again.",
+            "Nothing was changed. Follow the remedy of each conflict, then call `initialize()` "
+            "(`abathur migrate`) again.",
         )
 
 

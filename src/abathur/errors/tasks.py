@@ -19,7 +19,7 @@ class IllegalMoveError(AbathurError):
         super().__init__(
             f"Task {task_id} is {found} and cannot become {wanted}.",
             expected or f"From {found} a task can become: {', '.join(sorted(allowed)) or 'nothing'}.",
-            "Look at the task with `db.tasks.get(id)` before you change it.",
+            "Look at the task with `db.tasks.get(id)` or `abathur show` before you change it.",
         )
 
 

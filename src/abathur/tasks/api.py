@@ -15,7 +15,7 @@ from abathur.engines.base import Engine
 from abathur.errors import InvalidInputError, WaitTimeoutError
 from abathur.models import Attempt, Claim, OnFailure, Prerequisite, Progress, Task
 from abathur.states import STATUSES
-from abathur.tasks import claim, control, dependencies, reading, reconcile, settle, submit
+from abathur.tasks import claim, control, dependencies, graph, reading, reconcile, settle, submit
 from abathur.tasks.new import NewTask, make_edges, new_task, seconds
 from abathur.tasks.watch import Watch
 
@@ -275,6 +275,10 @@ class Tasks:
         """The attempts that did not complete a task, each with its error."""
         return await self._engine.read(reading.attempts, _id(task))
 
+    async def prerequisites(self, task: str | Task) -> list[graph.PrerequisiteState]:
+        """What a task waits for or has waited for, by id. Raises UnknownTaskError."""
+        return await self._engine.read(graph.prerequisites, _id(task))
+
     async def progress(self, task: str | Task) -> Progress | None:
         """What the task's handler last said about how far it is."""
         return await self._engine.read(reading.progress, _id(task))
@@ -331,7 +335,11 @@ class Tasks:
         after: str | None = None,
         newest_first: bool = False,
     ) -> list[Task]:
-        """Tasks in the order in which they were made. The next page: `after=tasks[-1].id`."""
+        """Tasks by id. The next page: `after=tasks[-1].id`.
+
+        For tasks made by this library that is the order in which they were submitted; tasks of
+        adopted older databases have random ids.
+        """
         if status is not None and status not in STATUSES:
             raise InvalidInputError(
                 f"status={status!r} is unknown.", f"Expected one of {', '.join(STATUSES)}.", "Choose one."

@@ -34,7 +34,7 @@ class Crew:
         """Start another worker; returns its name."""
         self._hired += 1
         name = f"demo-worker-{self._hired}"
-        command = [sys.executable, "-m", "abathur.cli", "demo-worker", "--at", str(self._database)]
+        command = [sys.executable, "-m", "abathur", "demo-worker", "--at", str(self._database)]
         command += ["--name", name, "--parent", str(os.getpid())]
         with self.log(name).open("wb") as log:
             # A session of its own: Ctrl-C is for the demo, which then stops its workers.

@@ -91,4 +91,4 @@ def _program() -> str:
     started = Path(sys.argv[0])
     if started.name == "abathur" and os.access(started, os.X_OK):
         return shlex.quote(_shown(started))
-    return f"{shlex.quote(sys.executable)} -m abathur.cli"
+    return f"{shlex.quote(sys.executable)} -m abathur"

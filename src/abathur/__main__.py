@@ -1,4 +1,4 @@
-"""`python -m abathur.cli`, for where the command `abathur` is not on the path."""
+"""`python -m abathur`, for where the command `abathur` is not on the path."""
 
 from __future__ import annotations
 

@@ -1,0 +1,39 @@
+"""What a task waits for, as values."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from abathur.models import OnFailure
+from abathur.script import Script, Statement
+from abathur.tasks import reading
+
+
+@frozen(kw_only=True)
+class PrerequisiteState:
+    """One task that another one waits for, or has waited for."""
+
+    task_id: str
+    """The id of the prerequisite."""
+    status: str
+    summary: str
+    on_failure: OnFailure
+    """What becomes of the waiting task when the prerequisite fails or is cancelled."""
+    met: bool
+    """Whether nothing is waited for any longer: it is completed, or its end is ignored."""
+
+
+def prerequisites(task_id: str) -> Script[list[PrerequisiteState]]:
+    """What a task waits for, met or not, by id. Raises UnknownTaskError."""
+    yield from reading.brief(task_id)
+    rows = yield Statement("batches.prerequisites", ids=reading.ids_json([task_id]))
+    return [
+        PrerequisiteState(
+            task_id=row["prerequisite_task_id"],
+            status=row["status"],
+            summary=row["summary"],
+            on_failure=row["on_failure"],
+            met=row["resolved_at"] is not None,
+        )
+        for row in sorted(rows, key=lambda row: str(row["prerequisite_task_id"]))
+    ]
