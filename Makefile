@@ -18,7 +18,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo    see abathur at work, in a temporary directory"
+	@echo "make demo    see abathur at work; leaves its database and report in ./abathur-demo/"
 	@echo "make test    the checks, then all tests"
 	@echo "make check   ruff, mypy, pyright and import-linter"
 	@echo "make format  put the code into the form that the checks ask for"

@@ -418,6 +418,18 @@ def test_every_documented_command_exists() -> None:
     none_of(problems, "The documentation shows what does not exist:")
 
 
+def test_every_command_that_the_library_names_in_its_words_exists() -> None:
+    known = commands()
+    problems = []
+    for path, node in nodes():
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            for rest in re.findall(r"`abathur ([^`{<\n]+)`", node.value):
+                problem = unknown(shlex.split(rest), known)
+                if problem:
+                    problems.append(f"{place(path, node.lineno)}: {problem}")
+    none_of(problems, "A docstring or an error's remedy names what does not exist:")
+
+
 def test_every_command_is_documented() -> None:
     text = "\n".join(page.read_text(encoding="utf-8") for page in documents())
     problems = []

@@ -1,7 +1,9 @@
-"""Every Python example of README.md and docs/ runs as it stands."""
+"""Every example of README.md and docs/ runs as it stands: Python, and shell."""
 
 from __future__ import annotations
 
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from tests.documents import ROOT, Block, blocks, documents, parse
 PYTHON = [block for path in documents() for block in blocks(path) if block.language in {"python", "py"}]
 EXECUTED = [block for block in PYTHON if block.not_executed is None]
 SECONDS = 60
+SHELL = {"bash", "sh", "shell"}
 
 # Reads one block from stdin and runs it as __main__. Empty lines before it make tracebacks show the
 # page's own line numbers; a block with top-level `await` becomes a coroutine.
@@ -59,6 +62,43 @@ def test_an_example_runs_as_it_stands(block: Block, tmp_path: Path) -> None:
             "If it cannot run, say why on the line before it: <!-- not executed: reason -->",
             pytrace=False,
         )
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in documents() if any(block.language in SHELL for block in blocks(page))],
+    ids=lambda page: page.name,
+)
+def test_the_shell_examples_of_a_page_work_one_after_the_other(page: Path, tmp_path: Path) -> None:
+    """In one directory, after the page's Python; what begins with `# name.py` is put into that file."""
+    program = tmp_path / "bin" / "abathur"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -W error -m abathur "$@"\n')
+    program.chmod(0o700)
+    directory = tmp_path / "here"
+    directory.mkdir()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ABATHUR_")}
+    environment["PATH"] = f"{program.parent}{os.pathsep}{environment['PATH']}"
+    for block in blocks(page):
+        if block.not_executed is not None:
+            continue
+        if block.language in {"python", "py"}:
+            first = block.text.partition("\n")[0]
+            if first.startswith("# ") and first.endswith(".py"):
+                (directory / first.removeprefix("# ")).write_text(block.text, encoding="utf-8")
+            else:
+                assert execute(block, directory) is None, block.place
+        elif block.language in SHELL:
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", block.text],
+                cwd=directory,
+                env=environment,
+                capture_output=True,
+                encoding="utf-8",
+                timeout=SECONDS,
+                check=False,
+            )
+            assert done.returncode == 0, f"{block.place}\n{done.stdout}{done.stderr}"
 
 
 def test_the_readme_has_an_example_that_is_executed() -> None:

@@ -2,7 +2,7 @@
 
 from typing import assert_type
 
-from abathur import AuditReport, Claim, Context, Database, Runner, Task
+from abathur import AuditReport, Claim, Context, Database, PrerequisiteState, Runner, Task
 
 
 async def use(db: Database) -> None:
@@ -16,6 +16,7 @@ async def use(db: Database) -> None:
     assert_type(await db.tasks.cancel(task, reason="no longer needed"), Task)
     assert_type(await db.tasks.list(status="ready", limit=5), list[Task])
     assert_type(await db.tasks.wait(task.id, timeout=1.0), Task)
+    assert_type(await db.tasks.prerequisites(task), list[PrerequisiteState])
     assert_type(await db.audit.verify(), AuditReport)
 
 

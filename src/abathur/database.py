@@ -86,6 +86,7 @@ class Database:
             catalog,
             closing=_Closing,
             observer=self._watch.committed,
+            recorded=_last_moment,
             durability=durability,
             lock_timeout=lock_timeout,
         )
@@ -113,8 +114,7 @@ class Database:
             adopt=self._adopt,
             project=self._project,
         )
-        if self._state != "initialized":
-            self._engine.not_before(await self._engine.read(_last_moment))
+        if self._state == "open":  # it may have been closed meanwhile
             self._state = "initialized"
         return report
 

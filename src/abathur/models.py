@@ -104,7 +104,7 @@ class Attempt:
     started_at: datetime | None
     ended_at: datetime
     outcome: str
-    """``failed``, ``timed_out``, ``expired`` or ``released``."""
+    """``failed``, ``timed_out`` or ``expired``."""
     error: Any
     """``{"type", "message", "traceback"?}``, or None."""
 

@@ -28,7 +28,6 @@ from abathur.engines.base import Migration
 from abathur.engines.sqlite import SqliteEngine
 from abathur.migrate import Report, migrate, plan
 from abathur.schema import Backfill, Column, Index, Schema, Table
-from abathur.schema.stamp import Options
 from abathur.schema.tables import HISTORY, META
 from abathur.script import Built, ScriptFunction, Statement, drive, start
 from abathur.sql import Catalog

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from abathur.cli import main
+from abathur.errors import MissingDatabaseError, OpenError
 
 
 def abathur(*arguments: str) -> Result:
@@ -94,7 +96,7 @@ def test_enqueue_makes_the_database(here):
 
 
 def test_a_missing_database_is_a_missing_file_too():
-    assert issubclass(MissingDatabaseError, FileNotFoundError)
+    assert issubclass(MissingDatabaseError, (FileNotFoundError, OpenError))
 
 
 def test_the_plan_of_a_new_database_shows_sql_rows_and_locks_and_makes_no_file(here):
@@ -107,6 +109,37 @@ def test_the_plan_of_a_new_database_shows_sql_rows_and_locks_and_makes_no_file(h
     assert {"step", "table", "sql", "rows", "lock"} <= found["steps"][0].keys()
     assert not found["empty"]
     assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [("init",), ("migrate",), ("migrate", "--plan")])
+def test_a_plan_is_refused_where_the_migration_would_be_and_the_remedy_is_an_option(here, command):
+    with closing(sqlite3.connect("foreign.db")) as db:
+        db.execute("PRAGMA application_id = 7")
+        db.execute("CREATE TABLE theirs (a)")
+    abathur("init", "--database", "ours.db", "--environment", "production")
+    before = {path.name: path.read_bytes() for path in here.glob("*.db")}
+    foreign = abathur(*command, "--database", "foreign.db")
+    assert (foreign.exit_code, foreign.stdout) == (1, "")
+    assert "belongs to another application" in foreign.stderr
+    assert "`--adopt`" in foreign.stderr
+    ours = abathur(*command, "--database", "ours.db", "--environment", "test")
+    assert (ours.exit_code, ours.stdout) == (1, "")
+    assert "is a production database, and test was asked for" in ours.stderr
+    assert "`--environment production`" in ours.stderr
+    assert {path.name: path.read_bytes() for path in here.glob("*.db")} == before
+    # What the remedies say works.
+    assert abathur(*command, "--database", "foreign.db", "--adopt").exit_code == 0
+    assert abathur(*command, "--database", "ours.db", "--environment", "production").exit_code == 0
+
+
+def test_the_plan_of_a_database_of_a_newer_library_is_refused(here):
+    abathur("init")
+    with closing(sqlite3.connect("abathur.db", isolation_level=None)) as db:
+        db.execute("UPDATE abathur_meta SET value = '99.0' WHERE key = 'min_reader_version'")
+    for command in (("migrate", "--plan"), ("migrate",)):
+        result = abathur(*command, "--json")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert json.loads(result.stderr)["error"]["type"] == "NewerSchemaError"
 
 
 def test_the_plan_of_a_current_database_is_empty():

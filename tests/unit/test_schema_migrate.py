@@ -27,7 +27,7 @@ from abathur.errors import (
 )
 from abathur.migrate import Report, migrate, plan
 from abathur.schema import Column, Index, InsertRows, Reference, Schema, Table
-from abathur.schema.stamp import APPLICATION_IDS, Options, environment_of, is_older
+from abathur.schema.stamp import APPLICATION_IDS, environment_of, is_older
 from abathur.schema.tables import HISTORY, LIBRARY, META
 from abathur.script import Built, Emit, Script
 from abathur.sql import Catalog

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Final
+
+FARTHEST: Final = 366 * 86_400 * 1_000_000
+"""Microseconds that a recorded moment may be ahead of the host's clock."""
 
 
 class Clock:
@@ -27,6 +31,10 @@ class Clock:
             return self._shown
 
     def at_least(self, moment: int) -> None:
-        """Start no earlier than `moment`: what the database has already recorded."""
+        """Start no earlier than `moment`: what the database has already recorded.
+
+        A moment that is far in the future is a damaged one, and is left out.
+        """
         with self._lock:
-            self._shown = max(self._shown, moment)
+            if moment < time.time_ns() // 1000 + FARTHEST:
+                self._shown = max(self._shown, moment)

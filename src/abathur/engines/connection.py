@@ -57,20 +57,24 @@ class Executor:
 
     def __call__(self, step: Statement | Built) -> list[Any]:
         try:
-            if isinstance(step, Built):
-                return self._cursor.execute(step.sql, tuple(step.params)).fetchall()
-            query = self._catalog[step.name]
-            if step.rows is None:
-                return self._cursor.execute(query.positional, query.bind(step.params)).fetchall()
-            rows: Any = step.rows
-            if step.columns is None:
-                rows = map(query.bind, rows)
-            elif arrange := query.binder(step.columns):
-                rows = map(arrange, rows)
-            self._cursor.executemany(query.positional, rows)
-            return [{"changed": self._cursor.rowcount}]
+            return self._execute(step)
         except (sqlite3.Error, sqlite3.Warning, MemoryError, OverflowError, UnicodeError, KeyError) as error:
             raise translate(error, self._name, step.name) from error
+
+    def _execute(self, step: Statement | Built) -> list[Any]:
+        cursor = self._cursor
+        if isinstance(step, Built):
+            return cursor.execute(step.sql, tuple(step.params)).fetchall()
+        query = self._catalog[step.name]
+        if step.rows is None:
+            return cursor.execute(query.positional, query.bind(step.params)).fetchall()
+        rows: Any = step.rows
+        if step.columns is None:
+            rows = map(query.bind, rows)
+        elif arrange := query.binder(step.columns):
+            rows = map(arrange, rows)
+        cursor.executemany(query.positional, rows)
+        return [{"changed": cursor.rowcount}]
 
     def control(self, sql: str) -> None:
         """Execute BEGIN, COMMIT, SAVEPOINT and the like."""
@@ -108,20 +112,25 @@ async def connect(
     target: str, catalog: Catalog, *, name: str, pragmas: tuple[str, ...], timeout: float, uri: bool
 ) -> Connection:
     """Open a connection and set it up. Raises an OpenError; leaves no thread behind."""
+    made: list[Executor] = []
 
-    def set_up(raw: sqlite3.Connection) -> Executor:
-        raw.row_factory = sqlite3.Row
+    def make(*args: Any, **options: Any) -> sqlite3.Connection:
+        """The factory: opens and sets up in the one hop in which aiosqlite opens."""
+        raw = Hop(*args, **options)
         try:
+            raw.row_factory = sqlite3.Row
             for pragma in pragmas:
                 raw.execute(f"PRAGMA {pragma}").fetchall()
-        except (sqlite3.Error, MemoryError) as error:
-            raise translate(error, name, "the connection's settings") from error
-        return Executor(raw, catalog, name)
+            made.append(Executor(raw, catalog, name))
+        except BaseException:
+            raw.close()
+            raise
+        return raw
 
     async def opened() -> Connection:
         inner = aiosqlite.connect(
             target,
-            factory=Hop,
+            factory=make,
             isolation_level=None,
             timeout=timeout,
             cached_statements=CACHED_STATEMENTS,
@@ -130,14 +139,10 @@ async def connect(
         )
         try:
             await inner
-            _closer.watch(inner)
-            executor = cast("Executor", await inner.execute_fetchall(cast("Any", set_up)))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, MemoryError) as error:
             raise translate(error, name, "opening it") from error
-        except BaseException:
-            await inner.close()
-            raise
-        return Connection(inner, executor)
+        _closer.watch(inner)
+        return Connection(inner, made[0])
 
     opening = asyncio.ensure_future(opened())
     try:
@@ -156,20 +161,23 @@ async def outlast(work: Awaitable[T], on_cancel: Callable[[], Awaitable[None]] |
     turn of the loop.
     """
     task = asyncio.ensure_future(work)
-    cancelled: asyncio.CancelledError | None = None
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError as error:
+        if task.cancelled():
+            raise
+        cancelled = error
+    if on_cancel is not None and not task.done():
+        await on_cancel()
     with CancelScope(shield=True):
         while not task.done():
             try:
                 await asyncio.wait([task])
             except asyncio.CancelledError as error:
-                if cancelled is None and on_cancel is not None and not task.done():
-                    await on_cancel()
                 cancelled = error
-    if cancelled is not None:
-        if not task.cancelled():
-            task.exception()  # seen: the caller asked for its cancellation instead
-        raise cancelled
-    return task.result()
+    if not task.cancelled():
+        task.exception()  # seen: the caller asked for its cancellation instead
+    raise cancelled
 
 
 class _Closer:

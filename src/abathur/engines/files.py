@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -81,6 +82,7 @@ def size(path: Path) -> int:
         return 0
 
 
+@lru_cache(maxsize=64)
 def file_system(directory: Path) -> str:
     """The kind of file system that holds `directory`, or "unknown" where the system does not say."""
     try:

@@ -7,6 +7,7 @@ for nobody.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
@@ -15,7 +16,10 @@ from anyio import CancelScope
 
 from abathur.engines.connection import Connection
 from abathur.engines.group import GroupCommit, Job, gather
+from abathur.errors import AbathurError
 from abathur.script import Emitted, ScriptFunction
+
+log = logging.getLogger("abathur.engines")
 
 LARGEST_GROUP: Final = 1_000
 """Jobs in one transaction. More would keep other processes waiting without saving anything."""
@@ -84,7 +88,7 @@ class Lane:
     async def _pump(self, *, tidy: bool = False) -> None:
         try:
             if tidy:
-                await self.writer.hop(lambda _: self._tidy())
+                await self._tidy_up()
             worked = False
             while self._queue:
                 jobs = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST_GROUP))]
@@ -116,6 +120,13 @@ class Lane:
         if emitted:
             self._observer(emitted)
         _settle(jobs, None)
+
+    async def _tidy_up(self) -> None:
+        try:
+            await self.writer.hop(lambda _: self._tidy())
+        except (AbathurError, OSError) as error:
+            # Nobody waits for this, and those who wait meanwhile must get their turn.
+            log.warning("the log was not tidied up, and will be after the next write: %s", error)
 
     def _tidy_soon(self) -> None:
         if self._pump_task is None:

@@ -54,6 +54,7 @@ class SqliteEngine:
         *,
         closing: Callable[[], Closing] | None = None,
         observer: Callable[[Emitted], None] | None = None,
+        recorded: ScriptFunction[int] | None = None,
         durability: str = "full",
         lock_timeout: float = 30.0,
     ) -> None:
@@ -63,6 +64,7 @@ class SqliteEngine:
         self.capabilities = frozenset() if self.memory else frozenset({"file", "processes", "backup"})
         self.catalog = catalog
         self._closing = closing
+        self._recorded = recorded
         self._observer = observer or (lambda _: None)
         self._lock_timeout = lock_timeout
         self._pragmas = _pragmas(durability)
@@ -195,7 +197,7 @@ class SqliteEngine:
             session = SqliteMigration(lane.writer, self.path, self._clock, None)
         else:
             files.create(self.path)
-            connection = await self._connect("foreign_keys=OFF", "legacy_alter_table=ON")
+            connection = await self._connect(*self._pragmas, "foreign_keys=OFF", "legacy_alter_table=ON")
             session = SqliteMigration(
                 connection, self.path, self._clock, SideLock(self.path, self._lock_timeout)
             )
@@ -213,7 +215,7 @@ class SqliteEngine:
             target,
             self.catalog,
             name=self.name,
-            pragmas=(*self._pragmas, *extra),
+            pragmas=extra,
             timeout=self._lock_timeout,
             uri=not self.memory,
         )
@@ -223,7 +225,12 @@ class SqliteEngine:
         async with self._opening:
             self._check()
             if self._lane is None:
-                writer = self._writer = await self._connect("foreign_keys=ON")
+                writer = self._writer = await self._connect(*self._pragmas, "foreign_keys=ON")
+                if self._recorded is not None and not self.memory:
+                    # The clock may not show less than what is recorded.
+                    recorded, execute = self._recorded, writer.executor
+                    moment = await outlast(writer.hop(lambda _: drive(start(recorded, (), 0), execute, {})))
+                    self._clock.at_least(moment)
                 closing = self._closing() if self._closing else None
                 commit = GroupCommit(writer.executor, self._clock, closing, self._acquire, self._release)
                 self._wal = Wal(self.path, writer.executor.connection, int(self._lock_timeout * 1000))

@@ -313,7 +313,7 @@ class Tasks:
                 return found
             await stack.enter_async_context(self._engine.listen(self._watch.elsewhere))
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(timeout) as limit:
                     while True:
                         ended.clear()
                         found = await self.get(task_id)
@@ -321,6 +321,8 @@ class Tasks:
                             return found
                         await ended.wait()
             except TimeoutError:
+                if not limit.expired():  # a LockTimeoutError, say
+                    raise
                 raise WaitTimeoutError(task_id, found.status, timeout or 0) from None
 
     # Last, because below it `list` would mean this method in annotations.
