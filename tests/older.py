@@ -65,10 +65,10 @@ def first(path: Path) -> None:
         _run(connection, FIRST)
         _run(connection, "DROP TRIGGER users_trigger")
         for number, status in enumerate(STATUSES):
-            waits_for = ["t0", "t4"] if number == 6 else []  # noqa: PLR2004  # the last one
+            waits_for = ["t0", "t4"] if number == 6 else []  # the last one
             connection.execute(
-                "INSERT INTO tasks (id, template_name, status, input_data, submitted_at, dependencies, priority)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO tasks (id, template_name, status, input_data, submitted_at, dependencies,"
+                " priority) VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (
                     f"t{number}",
                     f"template {number} — ünïcode",
@@ -80,9 +80,12 @@ def first(path: Path) -> None:
                 ),
             )
             connection.execute("INSERT INTO agents VALUES (?, 'agent', ?)", (f"a{number}", f"t{number}"))
-            connection.execute("INSERT INTO state (task_id, key, value) VALUES (?, 'k', 'v')", (f"t{number}",))
             connection.execute(
-                "INSERT INTO audit (timestamp, agent_id, task_id, action_type) VALUES (?, ?, ?, 'task_submitted')",
+                "INSERT INTO state (task_id, key, value) VALUES (?, 'k', 'v')", (f"t{number}",)
+            )
+            connection.execute(
+                "INSERT INTO audit (timestamp, agent_id, task_id, action_type)"
+                " VALUES (?, ?, ?, 'task_submitted')",
                 ("2025-10-01T08:30:00+00:00", f"a{number}", f"t{number}"),
             )
         connection.execute("DELETE FROM audit WHERE id = 3")  # ids have gaps in real files
@@ -100,7 +103,7 @@ def edges(path: Path) -> None:
 
 
 def crashed(path: Path) -> None:
-    """The first version after an older migration died: `audit` is there and empty, `audit_old` has the rows."""
+    """The first version after an older migration died: `audit` is empty, `audit_old` has its rows."""
     first(path)
     with _opened(path) as connection:
         connection.execute("PRAGMA foreign_keys=OFF")
@@ -151,7 +154,8 @@ def lost(before: dict[str, list[tuple[object, ...]]], path: Path) -> list[str]:
 def schema(path: Path) -> list[tuple[object, ...]]:
     """What `sqlite_master` says, in an order that does not depend on how it came about."""
     with _opened(path) as connection:
-        return sorted(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall(), key=repr)
+        found = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+        return sorted(found, key=repr)
 
 
 class _opened:  # noqa: N801  # reads as a verb

@@ -31,7 +31,9 @@ async def test_each_prerequisite_is_told_with_what_its_failure_would_do_and_whet
         PrerequisiteState(
             task_id=ignored.id, status="cancelled", summary="ignored", on_failure="ignore", met=True
         ),
-        PrerequisiteState(task_id=waiting.id, status="ready", summary="waiting", on_failure="block", met=False),
+        PrerequisiteState(
+            task_id=waiting.id, status="ready", summary="waiting", on_failure="block", met=False
+        ),
     ]
     assert await db.tasks.prerequisites(waiting) == []
 

@@ -17,6 +17,8 @@ AUTOCHECKPOINT: Final = 1_000
 """Pages after which a COMMIT itself copies the log back: the better throughput of two measured ways."""
 LONG: Final = 4 * AUTOCHECKPOINT * 4_096
 """Bytes of log after which it is cut to nothing; a reader that pins it keeps it from restarting."""
+LOOK_EVERY: Final = 16
+"""Commits between two looks at the log's size, which cost as much as a small statement."""
 PATIENCE_MS: Final = 20
 """How long a cut may wait for readers while the lock is held."""
 PAUSE: Final = 1.0
@@ -31,10 +33,13 @@ class Wal:
         self._connection = connection
         self._timeout_ms = timeout_ms
         self._not_before = 0.0
+        self._commits = 0
 
     def after_commit(self) -> None:
         """Cut a log that has grown long. The size comes from the directory, not from opening the file."""
-        if files.size(self._path) > LONG and time.monotonic() >= self._not_before:
+        self._commits += 1
+        is_due = self._commits % LOOK_EVERY == 0 and time.monotonic() >= self._not_before
+        if is_due and files.size(self._path) > LONG:
             self.cut(PATIENCE_MS)
 
     def cut(self, patience_ms: int = 0) -> None:

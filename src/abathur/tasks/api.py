@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final, cast
 
 from abathur import payload
@@ -151,18 +152,13 @@ class Tasks:
         `agent_types` of None means any. Without a heartbeat within the lease a task is given to
         another worker, and what this one writes later is refused.
         """
-        payload.plain(worker, "worker", longest=200)
-        seconds("lease", lease, LONGEST_LEASE)
-        if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MOST_CLAIMS:
-            raise InvalidInputError(
-                f"limit={limit!r} is out of range.",
-                f"Expected an integer from 1 to {MOST_CLAIMS}.",
-                "Claim again for more.",
-            )
-        wanted = None if agent_types is None else _types(agent_types)
-        if wanted == ():
+        types = None if agent_types is None else _types(agent_types)
+        if types == ():
             return []
-        request = claim.Request(worker, wanted, limit, lease)
+        try:
+            request = _request(worker, types, limit, lease)
+        except TypeError:  # it cannot be hashed, so it is no good
+            request = _request.__wrapped__(worker, types, limit, lease)
         return cast("list[Claim]", await self._engine.merge(claim.claim_calls, request))
 
     async def heartbeat(
@@ -369,9 +365,25 @@ def _id(task: str | Task) -> str:
 
 
 def _types(agent_types: Iterable[str]) -> tuple[str, ...]:
-    if isinstance(agent_types, str):
-        agent_types = [agent_types]
-    return tuple(sorted({payload.plain(one, "agent_type", longest=200) for one in agent_types}))
+    if not isinstance(agent_types, Iterable):
+        raise InvalidInputError(
+            f"agent_types={agent_types!r} is no list.", "Expected texts.", 'Write agent_types=["reviewer"].'
+        )
+    wanted = (agent_types,) if isinstance(agent_types, str) else tuple(agent_types)
+    return tuple(sorted({payload.plain(one, "agent_type", longest=200) for one in wanted}))
+
+
+@lru_cache(maxsize=256, typed=True)  # a worker asks for the same again and again
+def _request(worker: str, agent_types: tuple[str, ...] | None, limit: int, lease: float) -> claim.Request:
+    payload.plain(worker, "worker", longest=200)
+    seconds("lease", lease, LONGEST_LEASE)
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MOST_CLAIMS:
+        raise InvalidInputError(
+            f"limit={limit!r} is out of range.",
+            f"Expected an integer from 1 to {MOST_CLAIMS}.",
+            "Claim again for more.",
+        )
+    return claim.Request(worker, agent_types, limit, lease)
 
 
 def _described(error: str | BaseException) -> tuple[str, str]:
