@@ -46,7 +46,7 @@ bench: $(TOOLS)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:
-	rm -rf $(VENV) build dist site htmlcov .coverage .coverage.*
+	rm -rf $(VENV) abathur-demo build dist site htmlcov .coverage .coverage.*
 	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -3,6 +3,9 @@
 Each change of status appends a row in its own transaction. The rows of a transaction are sealed
 with one hash, chained to the same writer's previous seal, so a row that is altered, removed or
 inserted later is found. A seal also keeps a short digest of each row, to name the one.
+
+This finds accidents and careless edits. The hashes have no key: whoever can write the file can also
+compute new seals.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from attrs import define
 
 from abathur import payload, times
 from abathur.engines.base import Engine
+from abathur.errors import InvalidInputError
 from abathur.models import AuditEntry, AuditReport
 from abathur.script import Emit, Emitted, Script, Statement
 
@@ -51,6 +55,7 @@ class Chain:
 
     def seal(self, entries: Sequence[Entry], now: int) -> Script[Chain]:
         """Seal what this transaction appended; return where the chain goes on after it."""
+        # Ids have no gaps: the write lock is held, and `audit` is AUTOINCREMENT.
         (last,) = yield Statement("audit.last_id")
         first_id = last["id"] - len(entries) + 1
         digests = [row_digest(row_id, entry) for row_id, entry in enumerate(entries, first_id)]
@@ -105,6 +110,13 @@ class Audit:
         Ask for the next page with `after=entries[-1].id`. `action` is an exact `action_type` such
         as ``task.completed``.
         """
+        for name, value in (("after", after), ("limit", limit)):
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                raise InvalidInputError(
+                    f"{name}={value!r} is no id or number of rows.",
+                    "Expected an integer from 0.",
+                    f"Give another {name}.",
+                )
         return await self._engine.read(_list, task_id, action, after, limit)
 
     async def verify(self) -> AuditReport:
@@ -113,7 +125,7 @@ class Audit:
         Rows that are written meanwhile are left to the next call.
         """
         bounds = await self._engine.read(_bounds)
-        check = _Check(bounds["starts_after"], bounds["last_row"])
+        check = _Check(bounds["starts_after"], bounds["last_row"], bounds["issued"])
         if not bounds["is_known"]:
             check.bad(None, "Where the trail starts cannot be read from abathur_meta.")
         elif bounds["first_row"] < 1:
@@ -159,7 +171,9 @@ def _bounds() -> Script[dict[str, int]]:
     start = re.fullmatch(r"\d{1,18}", str(row["starts_after"] or 0), re.ASCII)
     starts_after = int(start[0]) if start else 0
     (older,) = yield Statement("audit.adopted", starts_after=starts_after)
+    issued = yield Statement("trail.issued")
     return {
+        "issued": issued[0]["id"] if issued else 0,
         "starts_after": starts_after,
         "is_known": start is not None,
         "first_row": 1 if row["first_row"] is None else row["first_row"],
@@ -172,7 +186,7 @@ def _bounds() -> Script[dict[str, int]]:
 class _Check:
     """What `verify` has seen so far."""
 
-    def __init__(self, starts_after: int, last_row: int) -> None:
+    def __init__(self, starts_after: int, last_row: int, issued: int) -> None:
         self.rows = 0
         self.seals = 0
         self.heads: dict[str, tuple[int, str]] = {}
@@ -180,6 +194,7 @@ class _Check:
         self.problem: str | None = None
         self.next_id = starts_after + 1
         self._last_row = last_row
+        self._issued = issued
 
     def bad(self, row_id: int | None, problem: str) -> None:
         if self.problem is None:
@@ -219,9 +234,11 @@ class _Check:
         return None
 
     def rest(self) -> None:
-        """Nothing may stand after the last seal."""
+        """Nothing may stand after the last seal, and nothing may be missing there."""
         if self._last_row >= self.next_id:
             self.bad(self.next_id, f"Row {self.next_id} is covered by no seal: it was inserted.")
+        elif self._issued >= self.next_id:
+            self.bad(self.next_id, f"Rows {self.next_id} to {self._issued} and their seals were removed.")
 
 
 def _span(seal: Any) -> tuple[int, int]:

@@ -35,7 +35,7 @@ ENVIRONMENT: Final = "ABATHUR_ENVIRONMENT"
 
 
 class Database:
-    """One database, in a file, in memory, or on a server.
+    """One database, in a file or in memory.
 
     ``Database("agents.db")``, a Path, ``":memory:"`` or ``"sqlite:///agents.db"``. Open it with
     ``async with Database(...) as db:``, or with ``await db.initialize()`` and ``await db.close()``.
@@ -45,7 +45,8 @@ class Database:
     ABATHUR_ENVIRONMENT; it must agree with the database's stamp. durability: ``full`` survives a
     power cut, ``normal`` only the death of processes. lock_timeout: seconds to wait for another
     process's transaction. backup: copy a database that holds rows before its schema is changed.
-    adopt: accept another application's file. actor: who does it, for the audit trail.
+    adopt: accept another application's file. project: recorded in the stamp. actor: who does it, for
+    the audit trail.
 
     `db.tasks.list` goes by id. That is the order of submission for tasks made by this library; tasks
     of adopted older databases have random ids.
@@ -99,8 +100,8 @@ class Database:
         """Open the database and bring it to today's schema. Run again, it changes nothing.
 
         `verify` compares every table even if the stamp says that nothing has changed. The report's
-        `steps` are empty when there was nothing to do. Raises an OpenError, and then nothing in the
-        database was changed.
+        `steps` are empty when there was nothing to do. Raises an OpenError or an EngineError, and then
+        nothing in the database was changed.
         """
         await self._open()
         report = await migrate.migrate(
@@ -263,11 +264,16 @@ def path_of(url: str | Path) -> Path | str:
     scheme, found, rest = text.partition("://")
     if not found or "/" in scheme:
         return text
-    if scheme in ("sqlite", "sqlite+aiosqlite"):
-        place = unquote(rest.partition("?")[0]).removeprefix("/")
-        return place or MEMORY
-    raise InvalidUrlError(
-        f"There is no engine for {scheme}:// URLs in this version.",
-        "Expected sqlite:///relative.db, sqlite:////absolute.db, sqlite:///:memory:, or a path.",
-        "Use a file; PostgreSQL comes with a later version.",
-    )
+    if scheme not in ("sqlite", "sqlite+aiosqlite"):
+        raise InvalidUrlError(
+            f"There is no engine for {scheme}:// URLs in this version.",
+            "Expected sqlite:///relative.db, sqlite:////absolute.db, sqlite:///:memory:, or a path.",
+            "Use a file.",
+        )
+    if "?" in rest:
+        raise InvalidUrlError(
+            f"The URL {text!r} has options.",
+            "Expected none in this version.",
+            "Leave out what follows the `?`.",
+        )
+    return unquote(rest).removeprefix("/") or MEMORY

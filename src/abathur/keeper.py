@@ -136,7 +136,7 @@ class Keeper:
             running.renewed()
 
     async def _check(self) -> None:
-        """Stop what another process has cancelled."""
+        """Stop what is no longer ours: another process has cancelled it, or taken it."""
         running = [one for one in self._running if not one.finished]
         if not running:
             return

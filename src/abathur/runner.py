@@ -20,24 +20,25 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import anyio
 from attrs import frozen
 
-from abathur import maintenance
+from abathur import maintenance, payload
 from abathur.context import Context
 from abathur.database import Database
 from abathur.errors import EngineError, InvalidInputError, InvalidPayloadError, LeaseLostError
 from abathur.keeper import Keeper, Running
 from abathur.models import Claim
-from abathur.tasks.new import seconds
+from abathur.tasks.new import integer, seconds
 from abathur.tasks.watch import Doorbell
 
 log = logging.getLogger("abathur.runner")
 
 Handler = Callable[[Context], Any]
 H = TypeVar("H", bound=Handler)
+Outcome: TypeAlias = Literal["failed", "timed_out"]
 Settle: TypeAlias = Callable[[], Awaitable[Any]]
 Queue: TypeAlias = "asyncio.Queue[Running | None]"
 """Claims on their way to the workers; None ends a worker."""
@@ -102,8 +103,17 @@ class Runner:
         It gets a Context, and what it returns, JSON, is the task's result. An exception fails the
         attempt. `timeout` (seconds) and `max_attempts` can only lower what the task asks for.
         """
+        if callable(agent_type):
+            raise InvalidInputError(
+                "`@runner.agent` was used without an agent type.",
+                "Expected its name in parentheses.",
+                'Write `@runner.agent("reviewer")`.',
+            )
+        payload.plain(agent_type, "agent_type", longest=200)
         if timeout is not None:
             seconds("timeout", timeout, 365 * 86_400)
+        if max_attempts is not None:
+            integer("max_attempts", max_attempts, 1, 1000)
 
         def register(handler: H) -> H:
             if agent_type in self._agents:
@@ -293,6 +303,7 @@ class Runner:
                 await self._settle(running, partial(self.db.tasks.release, claim))
                 self._keeper.drop(running)
             raise
+        # Else the scope has swallowed our own cancellation, and `why` says what it was for.
         if running.finished:
             return partial(self._complete, agent, claim, result)
         running.finished = True
@@ -317,7 +328,7 @@ class Runner:
             # The next attempt would return something of the same kind.
             await self._fail(agent, claim, DoNotRetry(str(error)))
 
-    async def _fail(self, agent: _Agent, claim: Claim, error: Exception, outcome: str = "failed") -> None:
+    async def _fail(self, agent: _Agent, claim: Claim, error: Exception, outcome: Outcome = "failed") -> None:
         used_up = agent.max_attempts is not None and claim.task.attempt >= agent.max_attempts
         retry = not used_up and not isinstance(error, DoNotRetry)
         status = await self.db.tasks.fail(claim, error, retry=retry, outcome=outcome)
@@ -331,7 +342,10 @@ class Runner:
                 await settle()
             except LeaseLostError as error:
                 log.warning(
-                    "task %s fence %d: the result was refused: %s", claim.task.id, claim.fence, error.problem
+                    "task %s fence %d: its claim was over already, so nothing was written: %s",
+                    claim.task.id,
+                    claim.fence,
+                    error.problem,
                 )
             except EngineError as error:
                 log.warning("task %s: not settled yet: %s", claim.task.id, error)

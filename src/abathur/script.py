@@ -2,13 +2,13 @@
 
 A script is written once and runs on every engine, whole, in one transaction::
 
-    def rename(task_id, summary, now):
-        rows = yield Statement("tasks.lock", id=task_id)
+    def rename(order_id, name, now):
+        rows = yield Statement("shop.find", id=order_id)
         if rows:
-            yield Statement("tasks.rename", id=task_id, summary=summary, now=now)
+            yield Statement("shop.rename", id=order_id, name=name, now=now)
         return bool(rows)
 
-    renamed = await db.run(rename, task.id, "A better summary")
+    renamed = await db.run(rename, 17, "A better name")
 
 The engine supplies `now`, in microseconds since the epoch, to a script that has a parameter of
 that name. A script does no I/O, reads no clock and makes no random value: it may run more than
@@ -66,7 +66,7 @@ class Statement:
 
 
 class Built:
-    """SQL that was put together at run time. Only `migrate` and `rows` may yield it."""
+    """SQL that was put together at run time. Only the code of the schema may yield it."""
 
     __slots__ = ("name", "params", "sql")
 
@@ -109,6 +109,8 @@ def start(fn: ScriptFunction[T], args: Sequence[Any], now: int) -> Script[T]:
     """Call a script function afresh, with `now` if it asks for it."""
     script = fn(*args, now=now) if takes_now(fn) else fn(*args)
     if not isinstance(script, Generator):
+        if inspect.iscoroutine(script):
+            script.close()  # else it would be reported as never awaited
         raise InvalidInputError(
             f"{getattr(fn, '__qualname__', fn)!r} is not a script: it returned {type(script).__name__}.",
             "Expected a generator function that yields Statement(...).",

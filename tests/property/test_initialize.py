@@ -369,7 +369,7 @@ def stepped_plan(path: Path, schema: Schema) -> list[str]:
     found: list[str] = []
 
     async def look() -> None:
-        wanted = await plan(Stepped(path), [BASE, schema], version="0")  # type: ignore[arg-type]
+        wanted = await plan(Stepped(path), [BASE, schema], version="1.0")  # type: ignore[arg-type]
         found.extend(statement.sql for step in wanted.inside for statement in step.statements)
 
     interleave([look()], [])

@@ -14,7 +14,8 @@ from abathur.cli.options import Settings
 from abathur.cli.output import note
 from abathur.database import Database, path_of
 from abathur.engines.sqlite import MEMORY
-from abathur.errors import InvalidUrlError, MissingDatabaseError
+from abathur.errors import InvalidUrlError, MissingDatabaseError, UnrelatedDatabaseError
+from abathur.schema.steps import CreateTable
 
 T = TypeVar("T")
 
@@ -51,12 +52,24 @@ def with_database(
 
     async def opened() -> T:
         try:
+            await refuse_strangers(db)
             await initialize(db)
             return await body(db)
         finally:
             await db.close()
 
     return asyncio.run(opened())
+
+
+async def refuse_strangers(db: Database) -> None:
+    """Only `init` and `migrate` add tables to a file of somebody else's. Raises UnrelatedDatabaseError."""
+    path = Path(db.name)
+    if not (path.is_file() and path.stat().st_size):  # noqa: ASYNC240  # before anything else runs
+        return
+    plan = await db.plan()
+    makes_tasks = any(isinstance(step, CreateTable) and step.table == "tasks" for step in plan.steps)
+    if makes_tasks:
+        raise UnrelatedDatabaseError(db.name)
 
 
 async def initialize(db: Database) -> None:

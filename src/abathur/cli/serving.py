@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from abathur.cli.opening import database, initialize
+from abathur.cli.opening import database, initialize, refuse_strangers
 from abathur.cli.options import Settings
 from abathur.cli.output import note
 from abathur.database import Database
@@ -145,6 +145,7 @@ class Target:
             self._check()
             db, runner = database(settings, must_exist=False, actor=None), None
         try:
+            await refuse_strangers(db)
             await initialize(db)
             yield runner if runner is not None else await self._made(db)
         finally:

@@ -60,7 +60,7 @@ class Engine(Protocol):
         """Run `fn` over this item and those of all concurrent callers; return this item's answer."""
 
     async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
-        """Run a script that only reads, on one snapshot. It does not wait for writers."""
+        """Run a script that only reads, on one snapshot. On a file it does not wait for writers."""
 
     def listen(self, heard: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         """Call `heard` on the event loop, soon, whenever another connection has committed."""

@@ -23,6 +23,7 @@
     │   ├── CorruptDatabaseError
     │   ├── ReadOnlyDatabaseError
     │   ├── ForeignDatabaseError
+    │   ├── UnrelatedDatabaseError          it holds tables, and none of abathur's; only `init` adds them
     │   ├── NetworkFileSystemError
     │   ├── UnsupportedVersionError
     │   ├── NewerSchemaError
@@ -82,6 +83,7 @@ from abathur.errors.opening import (
     OpenError,
     ReadOnlyDatabaseError,
     SchemaConflictError,
+    UnrelatedDatabaseError,
     UnsupportedVersionError,
 )
 from abathur.errors.tasks import IllegalMoveError, LeaseLostError, WaitTimeoutError
@@ -120,6 +122,7 @@ __all__ = [
     "StatementError",
     "UnknownStatementError",
     "UnknownTaskError",
+    "UnrelatedDatabaseError",
     "UnsupportedVersionError",
     "WaitTimeoutError",
     "WrongEventLoopError",

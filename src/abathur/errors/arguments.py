@@ -22,7 +22,8 @@ class UnknownTaskError(InvalidInputError, LookupError):
         self.task_id = task_id
         super().__init__(
             f"There is no {role} with the id {task_id!r}.",
-            "Expected the id of a task in this database.",
+            "Expected the id of a task in this database"
+            + (", or the `ref` of another task of the same call." if role != "task" else "."),
             "List the tasks with `db.tasks.list()` or `abathur list`, and check which database is open.",
         )
 

@@ -83,6 +83,17 @@ class ForeignDatabaseError(OpenError):
         )
 
 
+class UnrelatedDatabaseError(OpenError):
+    """The file holds tables, and none of abathur's, so a command that looks will not add any."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} holds tables, and none of abathur's.",
+            "Expected a database that abathur made.",
+            "Check --database and ABATHUR_DATABASE, or run `abathur init` to add its tables to this one.",
+        )
+
+
 class NetworkFileSystemError(OpenError):
     """The file lies on a network file system, where SQLite's WAL mode can lose data."""
 
@@ -90,7 +101,7 @@ class NetworkFileSystemError(OpenError):
         super().__init__(
             f"{path} lies on a network file system ({kind}).",
             "Expected a local file system: WAL mode needs shared memory between all its users.",
-            "Move the file to a local disk, or use PostgreSQL to share it between machines.",
+            "Move the file to a local disk, or let the other machines ask one process that has it open.",
         )
 
 

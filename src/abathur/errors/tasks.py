@@ -33,7 +33,7 @@ class LeaseLostError(AbathurError):
             f"The claim on task {task_id} with fence {fence} is lost: {found}.",
             "Expected the task to be running under this fence.",
             "Stop working on it and drop the result; claim again for new work. "
-            "A longer `lease` or an earlier heartbeat avoids this.",
+            "If the lease was too short for the work, ask for a longer one or send heartbeats.",
         )
 
 

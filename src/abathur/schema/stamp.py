@@ -100,9 +100,13 @@ def make_stamp(schemas: Sequence[Schema], found: Found, options: Options) -> Sta
         kept |= rows.keys()
     rows = {key: value for key, value in rows.items() if not (key in kept and key in meta)}
     statements = [_put(key, value) for key, value in rows.items() if meta.get(key) != value]
-    has_audit = any(table.name == AUDIT for schema in schemas for table in schema.tables)
-    if has_audit and "audit_starts_after" not in meta:
-        select = f"SELECT 'audit_starts_after', coalesce(max(id), 0) FROM {AUDIT}"
+    audit = [table for schema in schemas for table in schema.tables if table.name == AUDIT]
+    if audit and "audit_starts_after" not in meta:
+        last = f"coalesce((SELECT max(id) FROM {AUDIT}), 0)"
+        if any(column.autoincrement for column in audit[0].columns):
+            # The last id that was given out; its row may be gone.
+            last = f"max({last}, coalesce((SELECT seq FROM sqlite_sequence WHERE name = '{AUDIT}'), 0))"
+        select = f"SELECT 'audit_starts_after', {last}"
         statements.append(Built(f"INSERT INTO {META} (key, value) {select}"))
     application_id = APPLICATION_IDS[environment]
     if found.fingerprint.application_id != application_id:

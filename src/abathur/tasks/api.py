@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import traceback
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from abathur import payload
 from abathur.engines.base import Engine
 from abathur.errors import InvalidInputError, WaitTimeoutError
 from abathur.models import Attempt, Claim, OnFailure, Prerequisite, Progress, Task
 from abathur.states import STATUSES
-from abathur.tasks import claim, control, dependencies, graph, reading, reconcile, settle, submit
+from abathur.tasks import claim, control, dependencies, failures, graph, reading, reconcile, settle, submit
+from abathur.tasks.failures import LONGEST_MESSAGE
 from abathur.tasks.new import NewTask, make_edges, new_task, seconds
 from abathur.tasks.watch import Watch
 
-LONGEST_BACKOFF: Final = 3_600.0
 LONGEST_LEASE: Final = 7 * 86_400.0
 MOST_CLAIMS: Final = 1_000
-LONGEST_MESSAGE: Final = 2_000
-LONGEST_TRACEBACK: Final = 20_000
 
 
 class Tasks:
@@ -198,7 +194,7 @@ class Tasks:
         *,
         retry_in: float | None = None,
         retry: bool = True,
-        outcome: str = "failed",
+        outcome: Literal["failed", "timed_out"] = "failed",
     ) -> str:
         """End an attempt that went wrong; returns the task's new status.
 
@@ -208,8 +204,12 @@ class Tasks:
         """
         if retry_in is not None:
             seconds("retry_in", retry_in, 365 * 86_400, zero=True)
-        wait = backoff(held.task.attempt) if retry_in is None else retry_in
-        message, detail = _described(error)
+        if outcome not in ("failed", "timed_out"):
+            raise InvalidInputError(
+                f"outcome={outcome!r} is unknown.", "Expected 'failed' or 'timed_out'.", "Leave it out."
+            )
+        wait = failures.backoff(held.task.attempt) if retry_in is None else retry_in
+        message, detail = failures.described(error)
         failure = settle.Failure(
             held.task.id, held.fence, held.worker, outcome, message, detail, wait if retry else None
         )
@@ -355,11 +355,6 @@ class Tasks:
         return await self._engine.read(reading.page, filters, after or "", limit, newest_first)
 
 
-def backoff(attempt: int) -> float:
-    """Seconds before the next attempt: 1, 2, 4, ... up to an hour, each times 0.5 to 1.5."""
-    return min(2.0 ** min(attempt - 1, 20), LONGEST_BACKOFF) * random.uniform(0.5, 1.5)  # noqa: S311
-
-
 def _id(task: str | Task) -> str:
     return task.id if isinstance(task, Task) else payload.plain(task, "a task's id")
 
@@ -384,20 +379,3 @@ def _request(worker: str, agent_types: tuple[str, ...] | None, limit: int, lease
             "Claim again for more.",
         )
     return claim.Request(worker, agent_types, limit, lease)
-
-
-def _described(error: str | BaseException) -> tuple[str, str]:
-    """An error as a short message and as JSON with its type and traceback. NUL is left out."""
-    if isinstance(error, BaseException):
-        text = "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
-        kind, message = type(error).__name__, str(error) or type(error).__name__
-        detail = {"type": kind, "message": message, "traceback": text}
-    else:
-        message = error
-        detail = {"type": "error", "message": message}
-    clean = {name: _printable(value) for name, value in detail.items()}
-    return clean["message"][:LONGEST_MESSAGE], payload.encode(clean, "error")
-
-
-def _printable(text: str) -> str:
-    return text.replace("\0", "").encode("utf-8", "replace").decode()[:LONGEST_TRACEBACK]

@@ -123,8 +123,8 @@ def _take(ids: Sequence[str], shares: Sequence[Request], now: int) -> Script[lis
 _CLAIM: Final = ("worker", "lease_expires_at", "started_at", "at", "id", "fence")
 
 
-def sweep(now: int) -> Script[int]:
-    """Promote what is due, rescue expired leases, lift what is in danger. Returns how many were moved."""
+def sweep(now: int) -> Script[None]:
+    """Promote what is due, rescue expired leases, lift what is in danger."""
     at = times.iso(now)
     due = yield Statement("tasks.due", now=now, limit=SWEEP)
     if due:
@@ -138,7 +138,6 @@ def sweep(now: int) -> Script[int]:
     near = yield Statement("tasks.near", now=now, limit=SWEEP)
     if near:
         yield Statement("tasks.lift", rows=[{"id": row["id"], "by": rank.LIFT} for row in near])
-    return len(due) + len(expired)
 
 
 _ABOUT_DUE = about(SCHEDULED)

@@ -33,8 +33,7 @@ class _Dependent:
 def unblock(ended: Sequence[tuple[str, str]], now: int, actor: str | None = None) -> Script[None]:
     """Tell the dependents of tasks that have just ended, given as (id, status), and so on downwards.
 
-    Works in rounds, so a chain of any length is fine. On PostgreSQL the rows of a round are locked
-    in the order of their ids.
+    Works in rounds, so a chain of any length is fine. Dependents are written in the order of their ids.
     """
     while ended:
         status_of = dict(ended)

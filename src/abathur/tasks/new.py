@@ -109,8 +109,8 @@ def new_task(  # the public parameters of enqueue
         summary = _summary(prompt)
     else:
         payload.plain(summary, "summary", longest=500)
-    _integer("priority", priority, 0, 10)
-    _integer("max_attempts", max_attempts, 1, 1000)
+    integer("priority", priority, 0, 10)
+    integer("max_attempts", max_attempts, 1, 1000)
     seconds("timeout", timeout, LONGEST_TIMEOUT)
     if estimated_duration is not None:
         seconds("estimated_duration", estimated_duration, LONGEST_TIMEOUT)
@@ -179,10 +179,12 @@ def _summary(prompt: str) -> str:
     return (cut.rsplit(None, 1)[0] if " " in cut else cut) + "…"
 
 
-def _integer(name: str, value: Any, low: int, high: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+def integer(name: str, value: Any, low: int, high: int) -> None:
+    """Check a whole number. Raises InvalidInputError."""
+    is_integer = isinstance(value, int) and not isinstance(value, bool)
+    if not is_integer or not low <= value <= high:
         raise InvalidInputError(
-            f"{name}={value!r} is out of range.",
+            f"{name}={value!r} is {'out of range' if is_integer else 'no integer'}.",
             f"Expected an integer from {low} to {high}.",
             f"Give another {name}.",
         )

@@ -18,6 +18,8 @@ from abathur.tasks.moves import Move, about
 Key = tuple[str, int]
 """A claim: the task's id and the fence."""
 
+LEASE: Final = "lease"
+"""Who acts when a lease ends: not the worker, which may be dead."""
 EXPIRED: Final = "The lease ended before the worker did: it died, lost its database, or was stopped."
 
 
@@ -41,7 +43,7 @@ class Failure:
     fence: int
     worker: str
     outcome: str
-    """``failed``, ``timed_out`` or ``released``."""
+    """``failed``, ``timed_out``, ``expired`` or ``released``."""
     message: str | None
     error: str | None
     """JSON text of the error's detail."""
@@ -149,10 +151,7 @@ def expire(rows: Sequence[Any], now: int) -> Script[None]:
     """Take running tasks away from workers whose leases are over."""
     error = payload.encode({"type": "LeaseExpired", "message": EXPIRED}, "the error")
     yield from _end(
-        [
-            (Failure(row["id"], row["fence"], row["worker"], "expired", EXPIRED, error, 0), row)
-            for row in rows
-        ],
+        [(Failure(row["id"], row["fence"], LEASE, "expired", EXPIRED, error, 0), row) for row in rows],
         now,
     )
 
@@ -193,7 +192,9 @@ def _end(endings: Sequence[tuple[Failure, Any]], now: int) -> Script[dict[str, s
                     "error": one.error,
                 }
             )
-        made.append(_move(row, status, one.worker, outcome=one.outcome))
+        # The worker's name is in the data where somebody else acts in its place.
+        worker = row["worker"] if one.worker == LEASE else None
+        made.append(_move(row, status, one.worker, outcome=one.outcome, worker=worker))
     if changes:
         yield Statement("tasks.end_attempt", rows=changes)
     if kept:

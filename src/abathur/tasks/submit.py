@@ -214,7 +214,7 @@ def _make(new: NewTask, parent: str | None, unmet: int, dependents: int, now: in
     if new.input is not None:
         rows.inputs.append((new.id, new.input))
     rows.moves.append(Move(new.id, agent_type, NEW, status, created_by, _ABOUT_NEW))
-    # By position, in the order of the class: by name it takes four times as long.
+    # By position, in the order of the class: by name it takes longer, and there is one per task.
     return Task(
         new.id,
         prompt,

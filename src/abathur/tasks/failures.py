@@ -1,0 +1,35 @@
+"""A failed attempt: its error as it is kept, with the pause before the next attempt."""
+
+from __future__ import annotations
+
+import random
+import traceback
+from typing import Final
+
+from abathur import payload
+
+LONGEST_BACKOFF: Final = 3_600.0
+LONGEST_MESSAGE: Final = 2_000
+LONGEST_TRACEBACK: Final = 20_000
+
+
+def backoff(attempt: int) -> float:
+    """Seconds before the next attempt: 1, 2, 4, ... up to an hour, each times 0.5 to 1.5."""
+    return min(2.0 ** min(attempt - 1, 20), LONGEST_BACKOFF) * random.uniform(0.5, 1.5)  # noqa: S311
+
+
+def described(error: str | BaseException) -> tuple[str, str]:
+    """An error as a short message and as JSON with its type and traceback. NUL is left out."""
+    if isinstance(error, BaseException):
+        text = "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
+        kind, message = type(error).__name__, str(error) or type(error).__name__
+        detail = {"type": kind, "message": message, "traceback": text}
+    else:
+        message = error
+        detail = {"type": "error", "message": message}
+    clean = {name: _printable(value) for name, value in detail.items()}
+    return clean["message"][:LONGEST_MESSAGE], payload.encode(clean, "error")
+
+
+def _printable(text: str) -> str:
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[:LONGEST_TRACEBACK]
