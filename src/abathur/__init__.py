@@ -12,10 +12,11 @@ from abathur._version import __version__
 
 if TYPE_CHECKING:
     from abathur import errors, schema, tasks
+    from abathur.context import Context, DoNotRetry
     from abathur.database import Database
     from abathur.errors import AbathurError, LeaseLostError
     from abathur.models import Attempt, AuditEntry, AuditReport, Claim, Prerequisite, Progress, Task
-    from abathur.runner import Context, DoNotRetry, Runner
+    from abathur.runner import Runner
     from abathur.script import Statement
     from abathur.tasks.graph import PrerequisiteState
 
@@ -25,9 +26,9 @@ _HOMES = {
     "AuditEntry": "abathur.models",
     "AuditReport": "abathur.models",
     "Claim": "abathur.models",
-    "Context": "abathur.runner",
+    "Context": "abathur.context",
     "Database": "abathur.database",
-    "DoNotRetry": "abathur.runner",
+    "DoNotRetry": "abathur.context",
     "LeaseLostError": "abathur.errors",
     "Prerequisite": "abathur.models",
     "PrerequisiteState": "abathur.tasks.graph",

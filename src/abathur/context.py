@@ -9,6 +9,10 @@ from abathur.keeper import Running
 from abathur.models import Claim, Task
 
 
+class DoNotRetry(Exception):  # noqa: N818  # it says what to do, as the field's names do
+    """Raise it in a handler when another attempt would fail in the same way: the task fails at once."""
+
+
 class Context:
     """The first and only argument of a handler."""
 

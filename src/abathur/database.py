@@ -219,7 +219,10 @@ class _Closing:
 
     def script(self, emitted: Emitted, now: int) -> Script[None]:
         self._next = self._chain  # the last transaction may have been lost after its seal
-        yield from moves.count(moves.observed(emitted))
+        if moves.RECOUNT in emitted:
+            yield from moves.count_again()
+        else:
+            yield from moves.count(moves.observed(emitted))
         rows = audit.observed(emitted)
         if rows:
             self._next = yield from self._chain.seal(rows, now)

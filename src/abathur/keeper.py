@@ -11,7 +11,8 @@ import anyio
 from attrs import define, field
 
 from abathur.database import Database
-from abathur.errors import EngineError, LeaseLostError
+from abathur.errors import LeaseLostError
+from abathur.maintenance import TROUBLE
 from abathur.models import Claim
 
 log = logging.getLogger("abathur.runner")
@@ -60,6 +61,7 @@ class Keeper:
         self._poke = asyncio.Event()
         self._wakes_at = 0.0
         self._look = False
+        self._checking = False
 
     @property
     def busy(self) -> bool:
@@ -102,7 +104,7 @@ class Keeper:
         async with anyio.create_task_group() as beats:
             while True:
                 deadlines = [one.deadline for one in self._running if not one.finished]
-                looks = [look_from] if self._look and self._running else []
+                looks = [look_from] if self._look and self._running and not self._checking else []
                 self._wakes_at = min([beat_at, *deadlines, *looks])
                 with anyio.move_on_after(max(self._wakes_at - time.monotonic(), 0)):
                     await self._poke.wait()
@@ -116,10 +118,11 @@ class Keeper:
                     for running in list(self._running):
                         # Not waited for: a database that is slow must not make time-outs late.
                         beats.start_soon(self._beat, running)
-                if self._look and now >= look_from:
+                if self._look and now >= look_from and not self._checking:
                     self._look = False
                     look_from = now + LOOK_EVERY
-                    await self._check()
+                    self._checking = True
+                    beats.start_soon(self._check)
 
     async def _beat(self, running: Running) -> None:
         try:
@@ -128,7 +131,7 @@ class Keeper:
             if not running.finished:  # else it was settled in the same moment
                 log.warning("%s", error.problem)
                 running.stop("lost")
-        except EngineError as error:
+        except TROUBLE as error:
             log.warning("the lease of task %s was not renewed: %s", running.claim.task.id, error)
             if time.monotonic() > running.held_until:
                 running.stop("lost")
@@ -138,13 +141,21 @@ class Keeper:
     async def _check(self) -> None:
         """Stop what is no longer ours: another process has cancelled it, or taken it."""
         running = [one for one in self._running if not one.finished]
-        if not running:
-            return
         try:
             held = await self._db.tasks.still_held(one.claim for one in running)
-        except EngineError as error:
+        except TROUBLE as error:
             log.warning("whether anything was cancelled could not be seen: %s", error)
             return  # the next heartbeat finds out
+        finally:
+            self._checking = False
+            if self._look:
+                self._poke.set()
         for one in running:
             if (one.claim.task.id, one.claim.fence) not in held:
                 one.stop("lost")
+
+
+def is_cancelled() -> bool:
+    """Whether this task itself is to end."""
+    task = asyncio.current_task()
+    return bool(task and task.cancelling()) or anyio.current_effective_deadline() == -math.inf

@@ -8,10 +8,12 @@ from typing import Final
 import anyio
 
 from abathur.database import Database
-from abathur.errors import EngineError
+from abathur.errors import EngineError, OpenError
 
 log = logging.getLogger("abathur.maintenance")
 
+TROUBLE: Final = (EngineError, OpenError)
+"""What the database may say for a while: who works in the background logs it and tries again."""
 EVERY: Final = 60.0
 """Seconds between two rounds."""
 
@@ -29,6 +31,6 @@ async def forever(db: Database) -> None:
     while True:
         try:
             await once(db)
-        except EngineError as error:
+        except TROUBLE as error:
             log.warning("maintenance of %s failed and will be tried again: %s", db.name, error)
         await anyio.sleep(EVERY)

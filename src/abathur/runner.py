@@ -17,20 +17,24 @@ import inspect
 import logging
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import anyio
+import anyio.lowlevel
 from attrs import frozen
 
 from abathur import maintenance, payload
-from abathur.context import Context
+from abathur.context import Context, DoNotRetry
 from abathur.database import Database
-from abathur.errors import EngineError, InvalidInputError, InvalidPayloadError, LeaseLostError
-from abathur.keeper import Keeper, Running
+from abathur.errors import InvalidInputError, InvalidPayloadError, LeaseLostError
+from abathur.keeper import Keeper, Running, is_cancelled
+from abathur.maintenance import TROUBLE
 from abathur.models import Claim
+from abathur.states import PENDING, READY, RUNNING, SCHEDULED
 from abathur.tasks.new import integer, seconds
 from abathur.tasks.watch import Doorbell
 
@@ -39,17 +43,13 @@ log = logging.getLogger("abathur.runner")
 Handler = Callable[[Context], Any]
 H = TypeVar("H", bound=Handler)
 Outcome: TypeAlias = Literal["failed", "timed_out"]
-Settle: TypeAlias = Callable[[], Awaitable[Any]]
+Ending: TypeAlias = Callable[[], Awaitable[Any]]
 Queue: TypeAlias = "asyncio.Queue[Running | None]"
 """Claims on their way to the workers; None ends a worker."""
 
 POLL: Final = 1.0
 """Seconds after which an idle runner looks again, whatever it was told."""
 SETTLE_TRIES: Final = 5
-
-
-class DoNotRetry(Exception):  # noqa: N818  # it says what to do, as the field's names do
-    """Raise it in a handler when another attempt would fail in the same way: the task fails at once."""
 
 
 @frozen
@@ -92,6 +92,7 @@ class Runner:
         self._agents: dict[str, _Agent] = {}
         self._keeper = Keeper(db, self.lease)
         self._stopping = False
+        self._is_running = False
         self._bell: Doorbell | None = None
         self._free = concurrency
 
@@ -156,29 +157,39 @@ class Runner:
                 "Expected at least one agent type.",
                 "Use `@runner.agent(name)`.",
             )
+        if self._is_running:
+            raise InvalidInputError(
+                "This runner is running already.", "Expected one `run()` at a time.", "Make another Runner."
+            )
+        self._is_running = True
         try:
             if not self._stopping:
                 await self._run(until_idle=until_idle)
         finally:
-            self._stopping = False
+            self._stopping = self._is_running = False
 
     async def _run(self, *, until_idle: bool) -> None:
         self._free = self.concurrency
+        self._threads = anyio.CapacityLimiter(self.concurrency)
         queue: Queue = asyncio.Queue()
         try:
             async with self._open() as bell, anyio.create_task_group() as workers:
                 for _ in range(self.concurrency):
                     workers.start_soon(self._work, bell, queue)
-                await self._dispatch(bell, queue, until_idle=until_idle)
+                # A task of its own: a native cancellation of ours must not tear a claim from its answer.
+                async with anyio.create_task_group() as dispatcher:
+                    dispatcher.start_soon(partial(self._dispatch, bell, queue, until_idle=until_idle))
                 self._stopping = True  # what is claimed and not begun is given back
                 for _ in range(self.concurrency):
                     queue.put_nowait(None)
                 await self._wind_down(bell)
         finally:
+            self._stopping = True
             with anyio.CancelScope(shield=True):
-                while not queue.empty():
-                    if (running := queue.get_nowait()) is not None:
-                        await self._settle(running, partial(self.db.tasks.release, running.claim))
+                async with anyio.create_task_group() as releases:
+                    while not queue.empty():
+                        if (running := queue.get_nowait()) is not None:
+                            releases.start_soon(self._give_back, running)
 
     @asynccontextmanager
     async def _open(self) -> AsyncIterator[Doorbell]:
@@ -208,6 +219,8 @@ class Runner:
         the handler are committed together.
         """
         hungry = True
+        if until_idle:
+            await self._reconcile()
         while not self._stopping:
             if self._free and (hungry or bell.sure):
                 bell.sure = False
@@ -219,6 +232,7 @@ class Runner:
                     running = Running(claim)
                     self._keeper.hold(running)
                     queue.put_nowait(running)
+                await anyio.lowlevel.checkpoint_if_cancelled()  # the claim itself is shielded
                 continue
             wait = POLL
             if self._free:
@@ -227,7 +241,7 @@ class Runner:
                     may_return = until_idle and not hungry and self._free == self.concurrency
                     if may_return and await self._is_idle():
                         return
-                except EngineError as error:
+                except TROUBLE as error:
                     log.warning("looking for tasks failed and will be tried again: %s", error)
                     await anyio.sleep(POLL)
                     continue
@@ -238,6 +252,13 @@ class Runner:
                 await bell.wait()
             bell.clear()
 
+    async def _reconcile(self) -> None:
+        """Tasks of an older version count only when they have moved on."""
+        try:
+            await maintenance.once(self.db)
+        except TROUBLE as error:
+            log.warning("reconciling failed and will be tried again: %s", error)
+
     async def _claim(self, limit: int) -> list[Claim]:
         try:
             # Not to be cancelled half-way: claims that nobody hears of would wait for their leases to end.
@@ -245,7 +266,7 @@ class Runner:
                 claims = await self.db.tasks.claim(
                     self.worker, agent_types=self._agents, limit=limit, lease=self.lease
                 )
-        except EngineError as error:
+        except TROUBLE as error:
             log.warning("claiming failed and will be tried again: %s", error)
             await anyio.sleep(POLL)
             return []
@@ -256,7 +277,7 @@ class Runner:
         return not any(
             counts.get((agent_type, status), 0)
             for agent_type in self._agents
-            for status in ("ready", "scheduled", "running")
+            for status in (PENDING, READY, SCHEDULED, RUNNING)
         )
 
     async def _wind_down(self, bell: Doorbell) -> None:
@@ -271,15 +292,20 @@ class Runner:
 
     async def _work(self, bell: Doorbell, queue: Queue) -> None:
         while (running := await queue.get()) is not None:
-            settle = await self._handle(running)
+            ending = await self._handle(running)
             self._free += 1
             bell.ring(sure=False)
-            if settle is not None:
-                await self._settle(running, settle)
+            with anyio.CancelScope(shield=True):
+                if ending is not None:
+                    await self._write_down(running, ending)
             self._keeper.drop(running)
             bell.ring(sure=False)
 
-    async def _handle(self, running: Running) -> Settle | None:
+    async def _give_back(self, running: Running) -> None:
+        await self._write_down(running, partial(self.db.tasks.release, running.claim))
+        self._keeper.drop(running)
+
+    async def _handle(self, running: Running) -> Ending | None:
         """Run one handler. Returns what is to be written down; None when the claim is no longer ours."""
         claim = running.claim
         if self._stopping:
@@ -288,38 +314,44 @@ class Runner:
             return None
         agent = self._agents[claim.task.agent_type]
         timeout = claim.task.timeout if agent.timeout is None else min(agent.timeout, claim.task.timeout)
-        result = None
+        result, error = None, None
+        done = False
         try:
             with anyio.CancelScope() as scope:
                 self._keeper.begin(running, scope, timeout)
                 result = await self._call(agent, Context(self.db, claim, running))
-                running.finished = True
-        except Exception as error:  # noqa: BLE001  # it is the handler's, and is kept with the attempt
-            running.finished = True
-            return partial(self._fail, agent, claim, error)
-        except BaseException:
-            # The runner itself is cancelled: give the task back before going.
-            with anyio.CancelScope(shield=True):
-                await self._settle(running, partial(self.db.tasks.release, claim))
-                self._keeper.drop(running)
-            raise
-        # Else the scope has swallowed our own cancellation, and `why` says what it was for.
-        if running.finished:
-            return partial(self._complete, agent, claim, result)
+                done = True
+        except Exception as raised:  # noqa: BLE001  # it is the handler's, and is kept with the attempt
+            error = raised
+        except BaseException as raised:
+            if not isinstance(raised, asyncio.CancelledError) or is_cancelled():
+                # The runner itself is to end: give the task back before going.
+                with anyio.CancelScope(shield=True):
+                    await self._give_back(running)
+                raise
+            # The handler awaited something that somebody else has cancelled.
+            error = RuntimeError(f"The handler was cancelled from inside: {raised!r}")
         running.finished = True
+        if done:
+            return partial(self._complete, agent, claim, result)
+        # The scope has swallowed our own cancellation, or the handler made an error of it.
         if running.why == "stopping":
             return partial(self.db.tasks.release, claim)
         if running.why == "timed out":
             late = TimeoutError(f"The attempt took longer than {timeout:g} s.")
             return partial(self._fail, agent, claim, late, "timed_out")
-        log.info("task %s fence %d: stopped, %s", claim.task.id, claim.fence, running.why)
-        return None
+        if running.why is not None or error is None:
+            log.info("task %s fence %d: stopped, %s", claim.task.id, claim.fence, running.why)
+            return None
+        return partial(self._fail, agent, claim, error)
 
     async def _call(self, agent: _Agent, ctx: Context) -> Any:
         if agent.is_async:
             return await agent.handler(ctx)
         # A thread cannot be stopped. It is left behind when its time is over, and its result is dropped.
-        return await anyio.to_thread.run_sync(agent.handler, ctx, abandon_on_cancel=True)
+        return await anyio.to_thread.run_sync(
+            agent.handler, ctx, abandon_on_cancel=True, limiter=self._threads
+        )
 
     async def _complete(self, agent: _Agent, claim: Claim, result: Any) -> None:
         try:
@@ -334,12 +366,12 @@ class Runner:
         status = await self.db.tasks.fail(claim, error, retry=retry, outcome=outcome)
         log.info("task %s attempt %d: %s, now %s", claim.task.id, claim.task.attempt, outcome, status)
 
-    async def _settle(self, running: Running, settle: Settle) -> None:
-        """Write down how a claim ended; try again when the database cannot, for as long as makes sense."""
+    async def _write_down(self, running: Running, ending: Ending) -> None:
+        """Settle a claim; try again when the database cannot, for as long as the claim is ours."""
         claim = running.claim
         for left in reversed(range(SETTLE_TRIES)):
             try:
-                await settle()
+                await ending()
             except LeaseLostError as error:
                 log.warning(
                     "task %s fence %d: its claim was over already, so nothing was written: %s",
@@ -347,11 +379,14 @@ class Runner:
                     claim.fence,
                     error.problem,
                 )
-            except EngineError as error:
+            except TROUBLE as error:
                 log.warning("task %s: not settled yet: %s", claim.task.id, error)
-                if left:
+                if left and not self._stopping and time.monotonic() < running.held_until:
                     await anyio.sleep(self.lease / SETTLE_TRIES)
                     continue
+            except Exception:
+                # Its lease will end, and it runs again; the other tasks are none the worse.
+                log.exception("task %s fence %d could not be settled", claim.task.id, claim.fence)
             return
 
 

@@ -210,7 +210,9 @@ class Operations(RuleBasedStateMachine):
                 if prerequisite.dependents <= 24:
                     prerequisite.rank -= 3_600_000
         task.status = "blocked" if task.unmet() else task.free(now)
-        self.model.ended([edge.prerequisite for edge in edges if self._has_failed(edge)], now)
+        for edge in sorted(edges, key=lambda edge: edge.prerequisite):
+            if edge.policy in ("fail", "cancel") and self._has_failed(edge):
+                task.status = {"fail": "failed", "cancel": "cancelled"}[edge.policy]
         assert made.status == task.status
 
     def _has_failed(self, edge: Edge) -> bool:

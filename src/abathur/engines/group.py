@@ -30,11 +30,13 @@ class Job:
     waiter: Any = None
     taken: bool = False
     done: bool = False
+    settled: bool = False
     answer: Any = None
     error: BaseException | None = None
 
     def settle(self, answer: Any) -> None:
         """Keep the outcome; an exception among the answers of a merged script is its caller's."""
+        self.settled = True
         if isinstance(answer, BaseException):
             self.error = answer
         else:
@@ -213,3 +215,4 @@ def _fail(group: list[Batch], error: BaseException) -> None:
     for batch in group:
         for job in batch.jobs:
             job.error = error
+            job.settled = True

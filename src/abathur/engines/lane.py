@@ -54,7 +54,7 @@ class Lane:
         """
         job = Job(fn, args, merged, self._loop.create_future())
         self._queue.append(job)
-        if self._pump_task is None:
+        if not self._is_pumping():
             self._start_pump()
         try:
             await job.waiter
@@ -70,7 +70,7 @@ class Lane:
 
     async def drain(self) -> None:
         """Wait until everything that was submitted is settled."""
-        while self._pump_task is not None:
+        while self._pump_task is not None and self._is_pumping():
             await asyncio.wait([self._pump_task])
         if self._rest is not None:
             self._rest.cancel()
@@ -100,7 +100,7 @@ class Lane:
                 await asyncio.sleep(0)
             if worked:
                 self._rest = self._loop.call_later(IDLE, self._tidy_soon)
-        except asyncio.CancelledError as error:  # the loop is ending; so are the callers
+        except BaseException as error:  # the loop is ending; so are the callers
             _settle(list(self._queue), error)
             self._queue.clear()
             raise
@@ -111,15 +111,14 @@ class Lane:
         batches = gather(jobs)
         try:
             emitted = await self.writer.hop(lambda _: self._commit(batches))
-        except asyncio.CancelledError as error:
+        except BaseException as error:
             _settle(jobs, error)
+            if isinstance(error, Exception):  # the connection is gone: every caller hears of it
+                return
             raise
-        except Exception as error:  # noqa: BLE001  # the connection is gone: every caller hears of it
-            _settle(jobs, error)
-            return
+        _settle(jobs, None)
         if emitted:
             self._observer(emitted)
-        _settle(jobs, None)
 
     async def _tidy_up(self) -> None:
         try:
@@ -128,8 +127,12 @@ class Lane:
             # Nobody waits for this, and those who wait meanwhile must get their turn.
             log.warning("the log was not tidied up, and will be after the next write: %s", error)
 
+    def _is_pumping(self) -> bool:
+        # One that was cancelled before its first step never came to its `finally`.
+        return self._pump_task is not None and not self._pump_task.done()
+
     def _tidy_soon(self) -> None:
-        if self._pump_task is None:
+        if not self._is_pumping():
             self._start_pump(tidy=True)
 
     def _start_pump(self, *, tidy: bool = False) -> None:
@@ -141,7 +144,7 @@ class Lane:
 
 def _settle(jobs: list[Job], error: BaseException | None) -> None:
     for job in jobs:
-        if error is not None and job.error is None:
+        if error is not None and not job.settled:  # else it was committed, or has an error of its own
             job.error = error
         job.done = True
         if not job.waiter.done():

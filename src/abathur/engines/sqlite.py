@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import sqlite3
 import sys
@@ -34,6 +35,8 @@ from abathur.script import Emitted, ScriptFunction, drive, start
 from abathur.sql import Catalog
 
 T = TypeVar("T")
+
+log = logging.getLogger("abathur.engines")
 
 MEMORY: Final = ":memory:"
 OLDEST: Final = (3, 35, 0)
@@ -175,12 +178,17 @@ class SqliteEngine:
         stop = threading.Event()
 
         def watch(raw: sqlite3.Connection) -> None:
-            seen = raw.execute("PRAGMA data_version").fetchone()["data_version"]
+            seen = None
             while not stop.wait(LISTEN_EVERY):
-                found = raw.execute("PRAGMA data_version").fetchone()["data_version"]
+                try:
+                    found = raw.execute("PRAGMA data_version").fetchone()["data_version"]
+                except sqlite3.Error as error:
+                    log.warning("listening to %s failed and goes on: %s", self.name, error)
+                    stop.wait(1)
+                    continue
                 if found != seen:
                     seen = found
-                    loop.call_soon_threadsafe(heard)
+                    loop.call_soon_threadsafe(heard)  # the first time too: it may have been missed
 
         watching = asyncio.ensure_future(connection.hop(watch))
         try:

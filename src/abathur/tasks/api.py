@@ -6,21 +6,29 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from contextlib import AsyncExitStack
 from datetime import datetime
-from functools import lru_cache
-from typing import Any, Final, Literal, cast
+from typing import Any, Literal, cast
 
 from abathur import payload
 from abathur.engines.base import Engine
 from abathur.errors import InvalidInputError, WaitTimeoutError
 from abathur.models import Attempt, Claim, OnFailure, Prerequisite, Progress, Task
 from abathur.states import STATUSES
-from abathur.tasks import claim, control, dependencies, failures, graph, reading, reconcile, settle, submit
+from abathur.tasks import (
+    checks,
+    claim,
+    control,
+    dependencies,
+    failures,
+    graph,
+    moves,
+    reading,
+    reconcile,
+    settle,
+    submit,
+)
 from abathur.tasks.failures import LONGEST_MESSAGE
 from abathur.tasks.new import NewTask, make_edges, new_task, seconds
 from abathur.tasks.watch import Watch
-
-LONGEST_LEASE: Final = 7 * 86_400.0
-MOST_CLAIMS: Final = 1_000
 
 
 class Tasks:
@@ -129,8 +137,8 @@ class Tasks:
         """
         fence = task.fence if isinstance(task, Claim) else None
         wanted = [depends_on] if isinstance(depends_on, (str, Task)) else depends_on
-        edges = make_edges(Prerequisite(_id(one), on_failure) for one in wanted)
-        task_id = task.task.id if isinstance(task, Claim) else _id(task)
+        edges = make_edges(Prerequisite(checks.id_of(one), on_failure) for one in wanted)
+        task_id = task.task.id if isinstance(task, Claim) else checks.id_of(task)
         await self._engine.write(dependencies.add, task_id, edges, fence, self._actor)
 
     # -- working -------------------------------------------------------------------------------
@@ -148,13 +156,13 @@ class Tasks:
         `agent_types` of None means any. Without a heartbeat within the lease a task is given to
         another worker, and what this one writes later is refused.
         """
-        types = None if agent_types is None else _types(agent_types)
+        types = None if agent_types is None else checks.types_of(agent_types)
         if types == ():
             return []
         try:
-            request = _request(worker, types, limit, lease)
+            request = checks.request(worker, types, limit, lease)
         except TypeError:  # it cannot be hashed, so it is no good
-            request = _request.__wrapped__(worker, types, limit, lease)
+            request = checks.request.__wrapped__(worker, types, limit, lease)
         return cast("list[Claim]", await self._engine.merge(claim.claim_calls, request))
 
     async def heartbeat(
@@ -169,8 +177,10 @@ class Tasks:
 
         Raises LeaseLostError when the task is no longer this worker's.
         """
-        length = held.lease if lease is None else seconds("lease", lease, LONGEST_LEASE)
-        if progress is not None and not 0 <= progress <= 1:
+        checks.claim(held)
+        length = held.lease if lease is None else seconds("lease", lease, checks.LONGEST_LEASE)
+        is_number = isinstance(progress, (int, float)) and not isinstance(progress, bool)
+        if progress is not None and not (is_number and 0 <= progress <= 1):
             raise InvalidInputError(
                 f"progress={progress!r} is no fraction.", "Expected 0 to 1.", "Divide by the total."
             )
@@ -185,6 +195,7 @@ class Tasks:
 
         Raises LeaseLostError, and then the result is not kept, or InvalidPayloadError.
         """
+        checks.claim(held)
         await self._engine.merge(settle.complete_calls, settle.completion(held, result))
 
     async def fail(
@@ -202,6 +213,7 @@ class Tasks:
         doubles with each attempt, with jitter. `retry=False` fails it at once. Every attempt's error
         is kept: see `attempts`. Raises LeaseLostError.
         """
+        checks.claim(held)
         if retry_in is not None:
             seconds("retry_in", retry_in, 365 * 86_400, zero=True)
         if outcome not in ("failed", "timed_out"):
@@ -220,6 +232,7 @@ class Tasks:
 
         Raises LeaseLostError.
         """
+        checks.claim(held)
         seconds("retry_in", retry_in, 365 * 86_400, zero=True)
         failure = settle.Failure(held.task.id, held.fence, held.worker, "released", None, None, retry_in)
         await self._engine.merge(settle.fail_calls, failure)
@@ -234,14 +247,14 @@ class Tasks:
         """
         if reason is not None:
             payload.plain(reason, "reason", longest=LONGEST_MESSAGE)
-        return await self._engine.write(control.cancel, _id(task), reason, tree, self._actor)
+        return await self._engine.write(control.cancel, checks.id_of(task), reason, tree, self._actor)
 
     async def retry(self, task: str | Task) -> Task:
         """Let a failed or cancelled task run again with a new set of attempts.
 
         Raises UnknownTaskError, or IllegalMoveError for a task in another status.
         """
-        return await self._engine.write(control.retry, _id(task), self._actor)
+        return await self._engine.write(control.retry, checks.id_of(task), self._actor)
 
     async def reconcile(self) -> int:
         """Move on what older versions left behind; returns how many tasks that were.
@@ -255,13 +268,13 @@ class Tasks:
 
     async def recount(self) -> None:
         """Count all tasks anew, after another program has written to the tables."""
-        await self._engine.write(reconcile.recount)
+        await self._engine.write(moves.recount)
 
     # -- looking -------------------------------------------------------------------------------
 
     async def get(self, task: str | Task) -> Task:
         """One task as it is now. Raises UnknownTaskError."""
-        return await self._engine.read(reading.get, _id(task))
+        return await self._engine.read(reading.get, checks.id_of(task))
 
     async def resolve(self, prefix: str) -> list[str]:
         """The ids that begin with `prefix`; two of them at most."""
@@ -269,15 +282,15 @@ class Tasks:
 
     async def attempts(self, task: str | Task) -> list[Attempt]:
         """The attempts that did not complete a task, each with its error."""
-        return await self._engine.read(reading.attempts, _id(task))
+        return await self._engine.read(reading.attempts, checks.id_of(task))
 
     async def prerequisites(self, task: str | Task) -> list[graph.PrerequisiteState]:
         """What a task waits for or has waited for, by id. Raises UnknownTaskError."""
-        return await self._engine.read(graph.prerequisites, _id(task))
+        return await self._engine.read(graph.prerequisites, checks.id_of(task))
 
     async def progress(self, task: str | Task) -> Progress | None:
         """What the task's handler last said about how far it is."""
-        return await self._engine.read(reading.progress, _id(task))
+        return await self._engine.read(reading.progress, checks.id_of(task))
 
     async def counts(self, *, by_agent_type: bool = False) -> dict[Any, int]:
         """The number of tasks per status, or per (agent type, status); kept, so it takes constant time."""
@@ -290,7 +303,7 @@ class Tasks:
 
     async def outlook(self, agent_types: Iterable[str]) -> tuple[bool, float | None]:
         """Whether a claim would find something now, and else after how many seconds it may; for runners."""
-        return await self._engine.read(reading.outlook, _types(agent_types))
+        return await self._engine.read(reading.outlook, checks.types_of(agent_types))
 
     async def still_held(self, claims: Iterable[Claim]) -> set[tuple[str, int]]:
         """The (task id, fence) of those claims that still hold; for runners."""
@@ -301,7 +314,9 @@ class Tasks:
 
         Raises WaitTimeoutError or UnknownTaskError. Inside of one process nothing is polled.
         """
-        task_id = _id(task)
+        task_id = checks.id_of(task)
+        if timeout is not None:
+            seconds("timeout", timeout, 365 * 86_400, zero=True)
         async with AsyncExitStack() as stack:
             ended = stack.enter_context(self._watch.for_end(task_id))
             found = await self.get(task_id)
@@ -349,33 +364,7 @@ class Tasks:
         filters = {
             "status": status,
             "agent_type": agent_type,
-            "parent": None if parent is None else _id(parent),
+            "parent": None if parent is None else checks.id_of(parent),
             "project": project,
         }
         return await self._engine.read(reading.page, filters, after or "", limit, newest_first)
-
-
-def _id(task: str | Task) -> str:
-    return task.id if isinstance(task, Task) else payload.plain(task, "a task's id")
-
-
-def _types(agent_types: Iterable[str]) -> tuple[str, ...]:
-    if not isinstance(agent_types, Iterable):
-        raise InvalidInputError(
-            f"agent_types={agent_types!r} is no list.", "Expected texts.", 'Write agent_types=["reviewer"].'
-        )
-    wanted = (agent_types,) if isinstance(agent_types, str) else tuple(agent_types)
-    return tuple(sorted({payload.plain(one, "agent_type", longest=200) for one in wanted}))
-
-
-@lru_cache(maxsize=256, typed=True)  # a worker asks for the same again and again
-def _request(worker: str, agent_types: tuple[str, ...] | None, limit: int, lease: float) -> claim.Request:
-    payload.plain(worker, "worker", longest=200)
-    seconds("lease", lease, LONGEST_LEASE)
-    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MOST_CLAIMS:
-        raise InvalidInputError(
-            f"limit={limit!r} is out of range.",
-            f"Expected an integer from 1 to {MOST_CLAIMS}.",
-            "Claim again for more.",
-        )
-    return claim.Request(worker, agent_types, limit, lease)

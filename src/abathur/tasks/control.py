@@ -9,7 +9,7 @@ from abathur import times
 from abathur.errors import IllegalMoveError
 from abathur.models import Task
 from abathur.script import Script, Statement
-from abathur.states import BLOCKED, CANCELLED, COMPLETED, FAILED, TERMINAL, check_move
+from abathur.states import BLOCKED, CANCELLED, COMPLETED, FAILED, PENDING, TERMINAL, check_move
 from abathur.tasks import dependencies, moves, reading
 from abathur.tasks.moves import Move, about
 
@@ -22,7 +22,6 @@ def cancel(task_id: str, reason: str | None, tree: bool, actor: str | None, now:
     """
     task = yield from reading.brief(task_id)
     if task["status"] not in TERMINAL:
-        check_move(task_id, task["status"], CANCELLED)
         yield from _cancel([task], reason, actor, now)
     elif not tree and task["status"] != CANCELLED:
         check_move(task_id, task["status"], CANCELLED)
@@ -45,20 +44,15 @@ def _cancel(tasks: Sequence[Any], reason: str | None, actor: str | None, now: in
     yield Statement(
         "tasks.end", rows=[{"id": row["id"], "status": CANCELLED, "error": said, "at": at} for row in rows]
     )
-    yield from moves.record(
-        [
-            Move(
-                row["id"],
-                row["agent_type"],
-                row["status"],
-                CANCELLED,
-                actor,
-                about(row["status"], fence=row["fence"], attempt=row["attempt"], reason=reason),
-            )
-            for row in rows
-        ],
-        now,
-    )
+    made = []
+    for row in rows:
+        found = row["status"]
+        if found == PENDING:  # of an older version: what the reconciler would do comes first
+            made.append(Move(row["id"], row["agent_type"], PENDING, BLOCKED, actor, about(PENDING)))
+            found = BLOCKED
+        data = about(found, fence=row["fence"], attempt=row["attempt"], reason=reason)
+        made.append(Move(row["id"], row["agent_type"], found, CANCELLED, actor, data))
+    yield from moves.record(made, now)
     yield from dependencies.unblock([(row["id"], CANCELLED) for row in rows], now, actor)
 
 

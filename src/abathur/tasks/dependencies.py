@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import define
@@ -30,16 +30,25 @@ class _Dependent:
     """The status that a failed prerequisite gives it, and that prerequisite."""
 
 
-def unblock(ended: Sequence[tuple[str, str]], now: int, actor: str | None = None) -> Script[None]:
-    """Tell the dependents of tasks that have just ended, given as (id, status), and so on downwards.
+def unblock(
+    ended: Sequence[tuple[str, str]],
+    now: int,
+    actor: str | None = None,
+    only: Collection[str] | None = None,
+) -> Script[None]:
+    """Tell the dependents of tasks that have ended, given as (id, status), and so on downwards.
 
     Works in rounds, so a chain of any length is fine. Dependents are written in the order of their ids.
+    With `only`, the tasks ended long ago, and of their dependents these alone hear of it.
     """
     while ended:
         status_of = dict(ended)
         edges = yield Statement("batches.waiting_for", ids=reading.ids_json(sorted(status_of)))
         # The order of rows means nothing; of several bad prerequisites the last by id decides.
         edges = sorted(edges, key=lambda edge: str(edge["prerequisite_task_id"]))
+        if only is not None:
+            edges = [edge for edge in edges if edge["dependent_task_id"] in only]
+            only = None
         if not edges:
             return
         met: list[dict[str, Any]] = []
@@ -180,7 +189,7 @@ def add(task_id: str, edges: Sequence[Edge], fence: int | None, actor: str | Non
             [Move(task_id, task["agent_type"], task["status"], BLOCKED, actor, data)], now
         )
     doomed = _ended_badly(waits, found)
-    yield from unblock(doomed, now, actor)
+    yield from unblock(doomed, now, actor, only={task_id})
 
 
 def _ended_badly(edges: Iterable[Edge], found: Mapping[str, Any]) -> list[tuple[str, str]]:

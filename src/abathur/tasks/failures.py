@@ -7,6 +7,7 @@ import traceback
 from typing import Final
 
 from abathur import payload
+from abathur.errors import InvalidInputError
 
 LONGEST_BACKOFF: Final = 3_600.0
 LONGEST_MESSAGE: Final = 2_000
@@ -19,14 +20,24 @@ def backoff(attempt: int) -> float:
 
 
 def described(error: str | BaseException) -> tuple[str, str]:
-    """An error as a short message and as JSON with its type and traceback. NUL is left out."""
+    """An error as a short message and as JSON with its type and traceback. NUL is left out.
+
+    Raises InvalidInputError for what is neither text nor an exception.
+    """
     if isinstance(error, BaseException):
+        kind = type(error).__name__
+        try:
+            message = str(error) or kind
+        except Exception as broken:  # noqa: BLE001  # the error of an error: its name must do
+            message = f"{kind} (its text cannot be made: {type(broken).__name__})"
         text = "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
-        kind, message = type(error).__name__, str(error) or type(error).__name__
         detail = {"type": kind, "message": message, "traceback": text}
+    elif isinstance(error, str):
+        detail = {"type": "error", "message": error}
     else:
-        message = error
-        detail = {"type": "error", "message": message}
+        raise InvalidInputError(
+            f"error is a {type(error).__name__}.", "Expected text or an exception.", "Pass str(error)."
+        )
     clean = {name: _printable(value) for name, value in detail.items()}
     return clean["message"][:LONGEST_MESSAGE], payload.encode(clean, "error")
 

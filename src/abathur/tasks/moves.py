@@ -11,6 +11,7 @@ from abathur.script import Emit, Emitted, Script, Statement
 from abathur.states import LEGAL, NEW, check_move
 
 TOPIC: Final = "moves"
+RECOUNT: Final = "recount"
 
 
 class Move(NamedTuple):
@@ -58,6 +59,20 @@ def count(moves: Iterable[Move]) -> Script[None]:
     rows = [(agent_type, status, n) for (agent_type, status), n in sorted(change.items()) if n]
     if rows:
         yield Statement("tasks.count", rows=rows, columns=("agent_type", "status", "n"))
+
+
+def recount() -> Script[None]:
+    """Count all tasks anew, for a database that another program has written to. Reads every task.
+
+    It is done at the end of the transaction, after everybody else's moves.
+    """
+    yield Emit(RECOUNT, [True])
+
+
+def count_again() -> Script[None]:
+    """What `recount` asks for."""
+    yield Statement("tasks.forget_counts")
+    yield Statement("tasks.recount")
 
 
 def observed(emitted: Emitted) -> list[Move]:

@@ -55,9 +55,3 @@ def reconcile(now: int) -> Script[int]:
     yield Statement("tasks.reconcile", rows=changes)
     yield from moves.record(made, now)
     return len(leaseless) + len(adrift)
-
-
-def recount() -> Script[None]:
-    """Count all tasks anew, for a database that another program has written to. Reads every task."""
-    yield Statement("tasks.forget_counts")
-    yield Statement("tasks.recount")

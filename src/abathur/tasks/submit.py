@@ -21,7 +21,7 @@ from abathur.script import Script, Statement
 from abathur.states import BLOCKED, CANCELLED, COMPLETED, FAILED, NEW, READY, SCHEDULED
 from abathur.tasks import dependencies, moves, reading
 from abathur.tasks.moves import Move
-from abathur.tasks.new import GIVEN, NewTask
+from abathur.tasks.new import GIVEN, Edge, NewTask
 from abathur.tasks.rank import rank
 
 
@@ -99,7 +99,7 @@ def enqueue_calls(calls: Sequence[Sequence[NewTask]], now: int) -> Script[list[A
     yield from _write(rows, now)
     if rows.doomed:
         ended = [(task_id, known.tasks[task_id]["status"]) for task_id in sorted(rows.doomed)]
-        yield from dependencies.unblock(ended, now)
+        yield from dependencies.unblock(ended, now, only={move.task_id for move in rows.moves})
     return (yield from _answered(answers, rows))
 
 
@@ -157,12 +157,12 @@ def _plan(call: Sequence[NewTask], known: _Known, now: int) -> tuple[list[Any], 
         new.append(task)
         answers.append(task)
     inside = {task.id for task in new}
-    waits = {
-        task.id: [
-            evolve(edge, prerequisite=_target(edge.prerequisite, refs, renamed, known)) for edge in task.edges
-        ]
-        for task in new
-    }
+    waits: dict[str, list[Edge]] = {}
+    for task in new:
+        targets = (_target(edge.prerequisite, refs, renamed, known) for edge in task.edges)
+        edges = [evolve(edge, prerequisite=to) for edge, to in zip(task.edges, targets, strict=True)]
+        # Two refs may mean one task, when its key is repeated.
+        waits[task.id] = list({edge.prerequisite: edge for edge in edges}.values())
     if refs:
         _refuse_cycles(
             {task_id: [edge.prerequisite for edge in edges] for task_id, edges in waits.items()}, refs

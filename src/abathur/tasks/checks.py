@@ -1,0 +1,53 @@
+"""What the arguments of `db.tasks` must be. Each check raises InvalidInputError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Any, Final
+
+from abathur import payload
+from abathur.errors import InvalidInputError
+from abathur.models import Claim, Task
+from abathur.tasks.claim import Request
+from abathur.tasks.new import seconds
+
+LONGEST_LEASE: Final = 7 * 86_400.0
+MOST_CLAIMS: Final = 1_000
+
+
+def claim(held: Any) -> None:
+    """A claim, and nothing else."""
+    if not isinstance(held, Claim):
+        raise InvalidInputError(
+            f"{type(held).__name__} is no claim.", "Expected a Claim.", "Pass what `db.tasks.claim` returned."
+        )
+
+
+def id_of(task: str | Task) -> str:
+    """The id of a task that is given as itself or by its id."""
+    return task.id if isinstance(task, Task) else payload.plain(task, "a task's id")
+
+
+def types_of(agent_types: Iterable[str]) -> tuple[str, ...]:
+    """Agent types, each once, in order."""
+    if not isinstance(agent_types, Iterable):
+        raise InvalidInputError(
+            f"agent_types={agent_types!r} is no list.", "Expected texts.", 'Write agent_types=["reviewer"].'
+        )
+    wanted = (agent_types,) if isinstance(agent_types, str) else tuple(agent_types)
+    return tuple(sorted({payload.plain(one, "agent_type", longest=200) for one in wanted}))
+
+
+@lru_cache(maxsize=256, typed=True)  # a worker asks for the same again and again
+def request(worker: str, agent_types: tuple[str, ...] | None, limit: int, lease: float) -> Request:
+    """A wish for work."""
+    payload.plain(worker, "worker", longest=200)
+    seconds("lease", lease, LONGEST_LEASE)
+    if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= MOST_CLAIMS:
+        raise InvalidInputError(
+            f"limit={limit!r} is out of range.",
+            f"Expected an integer from 1 to {MOST_CLAIMS}.",
+            "Claim again for more.",
+        )
+    return Request(worker, agent_types, limit, lease)
