@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from abathur import Statement
+from abathur.errors import InvalidInputError
 from tests.conformance.checks import check_invariants, execute, pass_time, select
 
 SQL = {
@@ -21,6 +23,10 @@ SQL = {
     ),
     "test.append": "INSERT INTO audit (timestamp, task_id, action_type) VALUES ('2026', 'x', 'task.ready')",
     "test.renumber": "UPDATE audit SET id = :to WHERE id = :id",
+    "test.cut": "DELETE FROM audit WHERE id > :after",
+    "test.cut_seals": (
+        "DELETE FROM audit_seals WHERE CAST(substr(ids, instr(ids, '-') + 1) AS INTEGER) > :after"
+    ),
     "test.remove_seal": "DELETE FROM audit_seals WHERE id = :id",
     "test.swap_seals": "UPDATE audit_seals SET id = :to WHERE id = :id",
     "test.alter_seal": "UPDATE audit_seals SET sealed_at = sealed_at + 1 WHERE id = :id",
@@ -233,3 +239,22 @@ async def test_verify_is_right_while_others_write(db):
 
 def _with(name, params):
     yield from execute(name, **params)
+
+
+@pytest.mark.parametrize("after", [0, 3, 10])
+async def test_a_tail_that_was_cut_off_together_with_its_seals_is_found(sealed, after):
+    def cut():
+        yield Statement("test.cut", after=after)
+        # Seals hold several rows each; those that reach beyond the cut go too.
+        yield Statement("test.cut_seals", after=after)
+
+    await sealed.run(cut)
+    report = await sealed.audit.verify()
+    assert not report.ok
+    assert "removed" in report.problem
+
+
+@pytest.mark.parametrize("wrong", [{"limit": "x"}, {"limit": -1}, {"after": None}, {"limit": True}])
+async def test_a_wrong_page_of_the_trail_is_refused(sealed, wrong):
+    with pytest.raises(InvalidInputError):
+        await sealed.audit.list(**wrong)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
 import pytest
@@ -129,3 +130,12 @@ async def test_a_repr_shows_no_prompt_and_no_payload(db):
     task = await db.tasks.enqueue("hunter2", input={"password": "hunter2"}, summary="hunter2")
     (claim,) = await db.tasks.claim("w")
     assert "hunter2" not in f"{task!r} {claim!r} {task} {claim}"
+
+
+async def test_a_recount_beside_other_calls_counts_each_task_once(db):
+    await asyncio.gather(
+        *(db.tasks.enqueue(f"{n}") for n in range(10)),
+        db.tasks.recount(),
+        *(db.tasks.enqueue("y") for _ in range(5)),
+    )
+    assert await db.tasks.counts() == {"ready": 15}

@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 
-from abathur import Database
+from abathur import Context, Database, Runner
 from tests import older
 
 LEGACY = (
@@ -155,3 +155,42 @@ async def _use(path: Path) -> None:
         report = await db.audit.verify()
         assert report.ok, report
         assert report.adopted > 0
+
+
+async def test_a_trail_begins_after_the_last_id_that_was_given_out_even_if_its_row_is_gone(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "older.db"
+    older.first(path)
+    with sqlite3.connect(path) as raw:
+        raw.execute("DELETE FROM audit WHERE id > 4")
+    raw.close()
+    async with Database(path) as db:
+        await db.tasks.enqueue("x")
+        report = await db.audit.verify()
+        assert report.ok, report
+        assert report.starts_after == 7
+
+
+async def test_until_idle_waits_for_tasks_that_an_older_version_left_pending(tmp_path: Path) -> None:
+    path = tmp_path / "older.db"
+    older.edges(path)
+    async with Database(path) as db:
+        runner = Runner(db)
+
+        @runner.agent("general")
+        async def handle(ctx: Context) -> str:
+            return "done"
+
+        await runner.run(until_idle=True)
+        counts = await db.tasks.counts()
+        assert not {"pending", "ready", "running"} & counts.keys()
+
+
+async def test_a_pending_task_of_an_older_version_can_be_cancelled(tmp_path: Path) -> None:
+    path = tmp_path / "older.db"
+    older.first(path)
+    async with Database(path) as db:
+        assert (await db.tasks.cancel("t5")).status == "cancelled"
+        trail = await db.audit.list(task_id="t5")
+        assert [entry.action for entry in trail][-2:] == ["task.blocked", "task.cancelled"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -11,7 +13,7 @@ from collections import Counter
 import anyio
 import pytest
 
-from abathur import Database, Statement, schema, tasks
+from abathur import Database, Prerequisite, Statement, schema, tasks
 from abathur.errors import AbathurError
 from tests.conformance.checks import QUERIES, check_invariants, figure
 
@@ -362,3 +364,40 @@ async def test_a_transaction_of_a_script_and_a_task_is_whole_or_nothing_under_ca
         await asyncio.gather(*(one(number) for number in range(start, start + 50)))
     found = {number // 2 for number in await db.read(rows)}
     assert {int(task.prompt) for task in await db.tasks.list(agent_type="both", limit=1000)} == found
+
+
+def test_a_lane_whose_pump_was_cancelled_before_its_first_step_goes_on(tmp_path):
+    code = f"""
+import asyncio
+from abathur import Database
+async def work(db):
+    while True:
+        await db.tasks.enqueue("x")
+async def main():
+    async with Database({str(tmp_path / "a.db")!r}) as db:
+        for _ in range(30):
+            busy = [asyncio.ensure_future(work(db)) for _ in range(3)]
+            await asyncio.sleep(0.01)
+            for task in asyncio.all_tasks() - {{asyncio.current_task()}}:
+                task.cancel()
+            await asyncio.gather(*busy, return_exceptions=True)
+            await asyncio.wait_for(db.tasks.enqueue("y"), 5)
+asyncio.run(main())
+print("ended")
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert found.stdout == "ended\n", found.stderr
+
+
+async def test_a_task_that_is_retried_is_not_failed_again_by_somebody_elses_enqueue():
+    async with Database(":memory:") as db:
+        bad = await db.tasks.enqueue("bad")
+        await db.tasks.cancel(bad)
+        waits = await db.tasks.enqueue("waits", depends_on=[Prerequisite(bad.id, "fail")])
+        assert waits.status == "failed"
+        await db.tasks.retry(waits)
+        other = await db.tasks.enqueue("other", depends_on=[Prerequisite(bad.id, "fail")])
+        assert other.status == "failed"
+        assert (await db.tasks.get(waits)).status == "blocked"
