@@ -8,7 +8,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -119,3 +120,25 @@ def _tracker_descriptor() -> Any:
     """The pipe to multiprocessing's resource tracker: started once per process and kept to its end."""
     tracker = sys.modules.get("multiprocessing.resource_tracker")
     return getattr(getattr(tracker, "_resource_tracker", None), "_fd", None)
+
+
+@pytest.fixture
+def figure(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """Say what a test has reached, such as "1,000 kills, 0 lost"; it is shown at the end of the run."""
+    return partial(record_property, "figure")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show the figures, also those of xdist's workers."""
+    reports = [report for reports in terminalreporter.stats.values() for report in reports]
+    figures = sorted(
+        f"{report.nodeid.rpartition('::')[2]}: {text}"
+        for report in reports
+        if getattr(report, "when", None) == "call"
+        for name, text in report.user_properties
+        if name == "figure"
+    )
+    if figures:
+        terminalreporter.section("figures")
+        for line in figures:
+            terminalreporter.line(line)

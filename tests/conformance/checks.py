@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from datetime import timedelta
 from typing import Any
 
 import attrs
 import msgspec
-import pytest
 
 from abathur import Database, Statement
 from abathur.script import Script
@@ -101,12 +99,6 @@ def _check_task(task: dict[str, Any], made: list[dict[str, Any]]) -> None:
     assert fences == list(range(1, task["fence"] + 1)), f"fences {fences} of {task}"
     assert (task["lease_expires_at"] is not None) == (task["status"] == RUNNING), task
     assert (task["completed_at"] is not None) == (task["status"] in TERMINAL), task
-
-
-def figure(capsys: pytest.CaptureFixture[str], text: str) -> None:
-    """Show what a test has reached, also when it passes."""
-    with capsys.disabled():
-        sys.stdout.write(f"\n    {text}\n")
 
 
 def changed(value: Any, **fields: Any) -> Any:

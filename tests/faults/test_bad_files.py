@@ -24,7 +24,6 @@ from abathur.errors import (
     OpenError,
     ReadOnlyDatabaseError,
 )
-from tests.conformance.checks import figure
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +113,7 @@ async def test_a_truncated_database_is_refused_or_right_and_never_taken_for_new(
         assert found == tasks
 
 
-async def test_flipped_bytes_are_noticed_or_do_no_harm(tmp_path, good, capsys):
+async def test_flipped_bytes_are_noticed_or_do_no_harm(tmp_path, good, figure):
     """Every byte of the header, the head of every page, and some anywhere."""
     source, tasks = good
     data = source.read_bytes()
@@ -146,7 +145,7 @@ async def test_flipped_bytes_are_noticed_or_do_no_harm(tmp_path, good, capsys):
             # SQLite has no checksums: a byte of a text can change without anybody's knowing.
             assert same or where != "header", (place, flip)
         shutil.rmtree(directory)
-    figure(capsys, f"{sum(outcomes.values())} flipped bytes: {dict(outcomes.most_common())}")
+    figure(f"{sum(outcomes.values())} flipped bytes: {dict(outcomes.most_common())}")
 
 
 async def test_what_is_no_regular_file_is_refused(tmp_path):

@@ -97,7 +97,7 @@ def racers():
 
 @pytest.mark.parametrize("make", [older.empty, older.first, older.edges], ids=["new", "first", "edges"])
 def test_eight_processes_initialize_one_database_at_once_without_an_error(
-    make, racers: list[subprocess.Popen[str]], tmp_path: Path
+    make, racers: list[subprocess.Popen[str]], tmp_path: Path, figure
 ) -> None:
     schemas = set()
     for number in range(ROUNDS):
@@ -121,6 +121,7 @@ def test_eight_processes_initialize_one_database_at_once_without_an_error(
     assert len(schemas) == 1
     errors = [process.communicate(timeout=60)[1] for process in racers]
     assert errors == [""] * 8
+    figure(f"{ROUNDS} rounds of 8 processes: 0 errors, 1 schema, no row lost")
 
 
 async def _plan(path: Path):

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from abathur import Database
-from tests.conformance.checks import QUERIES, check_invariants, figure
+from tests.conformance.checks import QUERIES, check_invariants
 
 ROOT = Path(__file__).parents[2]
 
@@ -138,7 +138,7 @@ def check(path: Path) -> tuple[dict[str, str], int]:
 
 
 @pytest.mark.timeout(120)
-def test_workers_and_producers_that_are_killed_lose_nothing_and_do_nothing_twice(start, path, capsys):
+def test_workers_and_producers_that_are_killed_lose_nothing_and_do_nothing_twice(start, path, figure):
     """R1 in small: 4 workers and 2 producers, each kill -9 at a random instant."""
     kills_wanted = 40
     draw = random.Random()
@@ -195,7 +195,6 @@ def test_workers_and_producers_that_are_killed_lose_nothing_and_do_nothing_twice
     assert kills == kills_wanted
     assert len(accepted) > 50
     figure(
-        capsys,
         f"{kills} kills in {time.monotonic() - began:.0f} s, {len(found):,} tasks "
         f"({len(accepted):,} acknowledged), {moved:,} transitions: 0 lost, 0 unfinished, 0 twice",
     )
@@ -250,13 +249,13 @@ WRITES = ["complete", "fail", "release", "heartbeat", "complete", "complete"]
 
 
 @pytest.mark.timeout(90)
-def test_a_worker_that_was_stopped_for_longer_than_its_lease_is_refused(start, path, capsys):
+def test_a_worker_that_was_stopped_for_longer_than_its_lease_is_refused(start, path, figure):
     """R2 in small."""
     answers = zombies(start, path, WRITES)
     assert answers == ["lost"] * len(WRITES) + ["right"] * len(WRITES)
     found, _ = check(path)
     assert set(found.values()) == {"completed"}
-    figure(capsys, f"{len(WRITES)} zombies: every late write refused, every result the right one")
+    figure(f"{len(WRITES)} zombies: every late write refused, every result the right one")
 
 
 @pytest.mark.timeout(90)
@@ -268,7 +267,7 @@ def test_without_the_fence_in_its_sql_the_same_test_fails(start, path):
 
 
 @pytest.mark.timeout(90)
-def test_one_key_from_eight_processes_is_one_task(start, path, capsys):
+def test_one_key_from_eight_processes_is_one_task(start, path, figure):
     """R23 in small."""
     keys = 300
     processes = [start("submitter", path, keys) for _ in range(8)]
@@ -284,11 +283,11 @@ def test_one_key_from_eight_processes_is_one_task(start, path, capsys):
     found, moved = check(path)
     assert set(found) == set(answers[0])
     assert moved == keys
-    figure(capsys, f"{keys} keys from 8 processes: {len(found)} tasks")
+    figure(f"{keys} keys from 8 processes: {len(found)} tasks")
 
 
 @pytest.mark.timeout(90)
-def test_eight_processes_that_write_at_once_all_get_their_turn(start, path, capsys):
+def test_eight_processes_that_write_at_once_all_get_their_turn(start, path, figure):
     """R16 in small."""
     processes = [start("writer", path, 4) for _ in range(8)]
     for process in processes:
@@ -303,7 +302,6 @@ def test_eight_processes_that_write_at_once_all_get_their_turn(start, path, caps
         waits.append(float(longest))
     mean = sum(counts) / len(counts)
     figure(
-        capsys,
         f"8 processes, 4 s: {sum(counts):,} transactions, slowest {min(counts) / mean:.0%} of the mean, "
         f"longest wait {max(waits) * 1000:.0f} ms",
     )

@@ -14,7 +14,8 @@ import itertools
 import sqlite3
 import tempfile
 import types
-from collections.abc import AsyncIterator, Coroutine, Generator, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -33,6 +34,8 @@ from abathur.script import Built, ScriptFunction, Statement, drive, start
 from abathur.sql import Catalog
 
 T = TypeVar("T")
+SEEN: Counter[str] = Counter()
+"""Examples that each property was tried on."""
 Values: TypeAlias = dict[tuple[str, str], list[tuple[Any, ...]]]
 
 # -- what is drawn -----------------------------------------------------------------------------
@@ -161,9 +164,9 @@ async def is_settled(path: Path, schema: Schema) -> None:
 
 @settings(max_examples=100)
 @given(histories(), st.data())
-def test_any_history_with_any_part_done_by_hand_converges_and_keeps_every_row(
-    history: list[Schema], data: st.DataObject
-) -> None:
+def any_history(history: list[Schema], data: st.DataObject) -> None:
+    SEEN["any_history"] += 1
+
     async def scenario(path: Path) -> None:
         for version in history[:-1]:
             await initialize(path, version)
@@ -200,9 +203,8 @@ def by_hand(path: Path, schema: Schema, data: st.DataObject) -> None:
 
 @settings(max_examples=40)
 @given(histories(), st.data())
-def test_a_kill_at_any_point_leaves_a_database_that_converges(
-    history: list[Schema], data: st.DataObject
-) -> None:
+def a_kill(history: list[Schema], data: st.DataObject) -> None:
+    SEEN["a_kill"] += 1
     first, last = history[0], history[-1]
     with new_file() as path:
         run_alone(Stepped(path), first)
@@ -233,9 +235,8 @@ def test_a_kill_at_any_point_of_a_new_file_leaves_one_that_converges() -> None:
 
 @settings(max_examples=100)
 @given(histories(), st.lists(st.booleans(), max_size=40), st.booleans(), st.data())
-def test_two_that_initialize_at_once_converge_in_any_order_of_their_steps(
-    history: list[Schema], turns: list[bool], locking: bool, data: st.DataObject
-) -> None:
+def two_at_once(history: list[Schema], turns: list[bool], locking: bool, data: st.DataObject) -> None:
+    SEEN["two_at_once"] += 1
     first, last = history[0], history[-1]
     with new_file() as path:
         if data.draw(st.booleans(), label="an older file"):
@@ -374,3 +375,25 @@ def stepped_plan(path: Path, schema: Schema) -> list[str]:
 
     interleave([look()], [])
     return found
+
+
+def test_any_history_with_any_part_done_by_hand_converges_and_keeps_every_row(
+    figure: Callable[[str], None],
+) -> None:
+    SEEN["any_history"] = 0
+    any_history()
+    figure(f"{SEEN['any_history']} histories, parts by hand: converged, no row lost, then a strict no-op")
+
+
+def test_a_kill_at_any_point_leaves_a_database_that_converges(figure: Callable[[str], None]) -> None:
+    SEEN["a_kill"] = 0
+    a_kill()
+    figure(f"{SEEN['a_kill']} histories killed at every point: converged")
+
+
+def test_two_that_initialize_at_once_converge_in_any_order_of_their_steps(
+    figure: Callable[[str], None],
+) -> None:
+    SEEN["two_at_once"] = 0
+    two_at_once()
+    figure(f"{SEEN['two_at_once']} races of two initializers: converged")

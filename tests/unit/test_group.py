@@ -18,7 +18,7 @@ from abathur.engines.sqlite import SqliteEngine
 from abathur.errors import ConstraintError, DiskFullError, EngineError
 from abathur.script import Built, Statement
 from abathur.sql import Catalog, Query
-from tests.conformance.checks import QUERIES, check_invariants, figure
+from tests.conformance.checks import QUERIES, check_invariants
 from tests.conftest import require
 
 SQL = {
@@ -223,7 +223,7 @@ def fill(place):
     return ballast
 
 
-async def test_on_a_full_disk_nobody_is_told_done_without_a_commit_and_work_resumes(small_disk, capsys):
+async def test_on_a_full_disk_nobody_is_told_done_without_a_commit_and_work_resumes(small_disk, figure):
     db = Database(small_disk / "agents.db", queries=QUERIES, environment="test")
     await db.initialize()
     told: set[str] = set()
@@ -264,7 +264,7 @@ async def test_on_a_full_disk_nobody_is_told_done_without_a_commit_and_work_resu
         await check_invariants(db)
     finally:
         await db.close()
-    figure(capsys, f"full disk: {errors} callers refused, {len(told)} told done, all of them on disk")
+    figure(f"full disk: {errors} callers refused, {len(told)} told done, all of them on disk")
 
 
 async def test_opening_on_a_full_disk_is_a_typed_error_and_leaves_no_lock_behind(small_disk):

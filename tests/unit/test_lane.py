@@ -15,7 +15,7 @@ import pytest
 
 from abathur import Database, Prerequisite, Statement, schema, tasks
 from abathur.errors import AbathurError
-from tests.conformance.checks import QUERIES, check_invariants, figure
+from tests.conformance.checks import QUERIES, check_invariants
 
 SCHEMA = schema.Schema(
     owner="app",
@@ -143,7 +143,7 @@ async def test_a_timeout_waits_for_the_outcome_without_spinning(db):
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_thousands_of_cancelled_calls_leave_no_half_transaction(db, seed, capsys):
+async def test_thousands_of_cancelled_calls_leave_no_half_transaction(db, seed, figure):
     """R10 in small: enqueue, claim, complete and scripts, cancelled by tasks and by time-outs."""
     draw = random.Random(seed)
     numbers = iter(range(10, 10**6))
@@ -211,13 +211,13 @@ async def test_thousands_of_cancelled_calls_leave_no_half_transaction(db, seed, 
     await db.run(pair, 1)
     assert outcomes["cancelled"] > 600
     assert outcomes["done"] > 100
-    figure(capsys, f"{sum(outcomes.values())} calls: {dict(outcomes)}; nothing half done")
+    figure(f"{sum(outcomes.values())} calls: {dict(outcomes)}; nothing half done")
 
 
 # -- many coroutines, one connection -----------------------------------------------------------
 
 
-async def test_two_hundred_coroutines_on_one_memory_database_mix_nothing_up(capsys):
+async def test_two_hundred_coroutines_on_one_memory_database_mix_nothing_up(figure):
     """R11: commits and rollbacks; nothing lost, nothing undead, no dirty read."""
     async with Database(":memory:", schema=SCHEMA, queries=SQL, environment="test") as db:
         told: set[int] = set()
@@ -242,7 +242,7 @@ async def test_two_hundred_coroutines_on_one_memory_database_mix_nothing_up(caps
         assert set(found) == {2 * number for number in told} | {2 * number + 1 for number in told}
         assert await db.tasks.counts() == {"ready": 400}
         await check_invariants(db)
-    figure(capsys, f"200 coroutines, 2,000 transactions, {len(told)} committed: nothing lost or mixed up")
+    figure(f"200 coroutines, 2,000 transactions, {len(told)} committed: nothing lost or mixed up")
 
 
 async def test_updates_of_one_row_by_many_coroutines_are_all_counted(db):
