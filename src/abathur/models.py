@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from attrs import define, frozen, setters
 
+from abathur.states import TERMINAL
+
 OnFailure = Literal["block", "fail", "cancel", "ignore"]
 """What a failed or cancelled prerequisite does to its dependent. ``block``: it stays blocked."""
 
@@ -63,7 +65,7 @@ class Task:
     @property
     def ended(self) -> bool:
         """Whether it is completed, failed or cancelled."""
-        return self.status in ("completed", "failed", "cancelled")
+        return self.status in TERMINAL
 
     def __repr__(self) -> str:
         # Prompts and payloads may hold secrets, so a repr, which ends up in logs, leaves them out.

@@ -9,7 +9,7 @@ from abathur import times
 from abathur.errors import IllegalMoveError
 from abathur.models import Task
 from abathur.script import Script, Statement
-from abathur.states import BLOCKED, CANCELLED, COMPLETED, FAILED, PENDING, TERMINAL, check_move
+from abathur.states import BLOCKED, CANCELLED, FAILED, PENDING, TERMINAL, check_move
 from abathur.tasks import dependencies, moves, reading
 from abathur.tasks.moves import Move, about
 
@@ -65,9 +65,7 @@ def retry(task_id: str, actor: str | None, now: int) -> Script[Task]:
     task = yield from reading.brief(task_id)
     edges = yield Statement("batches.prerequisites", ids=reading.ids_json([task_id]))
     unmet = sum(
-        edge["resolved_at"] is None
-        and edge["status"] != COMPLETED
-        and not (edge["on_failure"] == "ignore" and edge["status"] in (FAILED, CANCELLED))
+        edge["resolved_at"] is None and not dependencies.is_met(edge["status"], edge["on_failure"])
         for edge in edges
     )
     status = BLOCKED if unmet else dependencies.free_status(task["run_at"], now)

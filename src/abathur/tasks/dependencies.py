@@ -57,7 +57,7 @@ def unblock(
             task_id = edge["dependent_task_id"]
             prerequisite = edge["prerequisite_task_id"]
             dependent = dependents.setdefault(task_id, _Dependent(edge, edge["unmet"]))
-            if status_of[prerequisite] == COMPLETED or edge["on_failure"] == "ignore":
+            if is_met(status_of[prerequisite], edge["on_failure"]):
                 met.append({"id": edge["id"], "at": times.iso(now)})
                 dependent.unmet -= 1
             elif edge["on_failure"] in _ENDS and edge["status"] == BLOCKED:
@@ -101,6 +101,11 @@ def _change(
 _ABOUT_FREED = about(BLOCKED)
 
 
+def is_met(status: str, on_failure: str) -> bool:
+    """Whether a prerequisite with this status no longer holds its dependent back."""
+    return status == COMPLETED or (on_failure == "ignore" and status in (FAILED, CANCELLED))
+
+
 def free_status(run_at: int | None, now: int) -> str:
     """Where a task without unmet prerequisites goes."""
     return SCHEDULED if run_at is not None and run_at > now else READY
@@ -141,11 +146,7 @@ def add(task_id: str, edges: Sequence[Edge], fence: int | None, actor: str | Non
     known = yield Statement("batches.prerequisites", ids=reading.ids_json([task_id]))
     there = {row["prerequisite_task_id"] for row in known}
     new = [edge for edge in edges if edge.prerequisite not in there]
-    met = {
-        edge.id: found[edge.prerequisite]["status"] == COMPLETED
-        or (edge.on_failure == "ignore" and found[edge.prerequisite]["status"] in (FAILED, CANCELLED))
-        for edge in new
-    }
+    met = {edge.id: is_met(found[edge.prerequisite]["status"], edge.on_failure) for edge in new}
     at = times.iso(now)
     waits = [edge for edge in new if not met[edge.id]]
     if waits and task["status"] in (FAILED, CANCELLED):  # the table's moves from there are retry's alone

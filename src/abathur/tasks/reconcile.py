@@ -9,7 +9,7 @@ from typing import Final
 
 from abathur import times
 from abathur.script import Script, Statement
-from abathur.states import BLOCKED, CANCELLED, COMPLETED, FAILED
+from abathur.states import BLOCKED
 from abathur.tasks import dependencies, moves, reading, settle
 from abathur.tasks.moves import Move, about
 
@@ -33,11 +33,7 @@ def reconcile(now: int) -> Script[int]:
     edges = yield Statement("batches.prerequisites", ids=ids)
     unmet: dict[str, int] = {}
     for edge in edges:
-        over = (
-            edge["resolved_at"] is not None
-            or edge["status"] == COMPLETED
-            or (edge["on_failure"] == "ignore" and edge["status"] in (FAILED, CANCELLED))
-        )
+        over = edge["resolved_at"] is not None or dependencies.is_met(edge["status"], edge["on_failure"])
         unmet[edge["dependent_task_id"]] = unmet.get(edge["dependent_task_id"], 0) + (not over)
     at = times.iso(now)
     changes = []

@@ -18,7 +18,7 @@ from abathur.errors import (
 )
 from abathur.models import Task
 from abathur.script import Script, Statement
-from abathur.states import BLOCKED, CANCELLED, COMPLETED, FAILED, NEW, READY, SCHEDULED
+from abathur.states import BLOCKED, CANCELLED, FAILED, NEW, READY, SCHEDULED
 from abathur.tasks import dependencies, moves, reading
 from abathur.tasks.moves import Move
 from abathur.tasks.new import GIVEN, Edge, NewTask
@@ -174,7 +174,7 @@ def _plan(call: Sequence[NewTask], known: _Known, now: int) -> tuple[list[Any], 
         unmet = 0
         for edge in waits[task.id]:
             status = BLOCKED if edge.prerequisite in inside else known.tasks[edge.prerequisite]["status"]
-            over = status == COMPLETED or (status in (FAILED, CANCELLED) and edge.on_failure == "ignore")
+            over = dependencies.is_met(status, edge.on_failure)
             unmet += not over
             if status in (FAILED, CANCELLED) and edge.on_failure in ("fail", "cancel"):
                 rows.doomed.add(edge.prerequisite)
