@@ -128,7 +128,8 @@ async def test_a_handler_that_takes_too_long_is_cancelled_and_its_attempt_timed_
         assert attempt.outcome == "timed_out"
 
 
-async def test_a_handler_is_cancelled_at_once_when_its_task_is_cancelled(db, runner):
+async def test_a_handler_is_cancelled_at_once_when_its_task_is_cancelled(db):
+    runner = Runner(db, grace=60, lease=60)
     begun = asyncio.Event()
 
     @runner.agent("a")
@@ -144,16 +145,16 @@ async def test_a_handler_is_cancelled_at_once_when_its_task_is_cancelled(db, run
         await db.tasks.cancel(task, reason="no")
         runner.stop()
         await running
-    assert time.monotonic() - began < 0.15  # no grace was needed
+    assert time.monotonic() - began < 10  # neither the grace nor a heartbeat was needed
     assert (await db.tasks.get(task)).status == "cancelled"
 
 
 async def test_a_lease_is_renewed_for_as_long_as_the_handler_runs(db):
-    runner = Runner(db, lease=0.3)
+    runner = Runner(db, lease=0.6)
 
     @runner.agent("a")
     async def handle(ctx):
-        await asyncio.sleep(1)
+        await asyncio.sleep(1.5)
 
     task = await db.tasks.enqueue("x", agent_type="a")
     await runner.run(until_idle=True)
@@ -264,7 +265,8 @@ async def test_a_handler_makes_parts_of_its_task(db, runner):
     assert await db.tasks.counts() == {"completed": 5}
 
 
-async def test_a_runner_is_woken_within_20_ms_by_another_process(processes, url, db, runner):
+async def test_a_runner_is_woken_by_another_process(processes, url, db, runner, monkeypatch):
+    monkeypatch.setattr("abathur.runner.POLL", 60)  # so that it is the commit that wakes it
     woken = asyncio.get_running_loop().create_future()
 
     @runner.agent("a")
@@ -285,8 +287,7 @@ async def test_a_runner_is_woken_within_20_ms_by_another_process(processes, url,
         made = float((await process.communicate())[0])
         at = await asyncio.wait_for(woken, 5)
         runner.stop()
-    # Generous for a busy machine: an idle runner that only polled would take up to a second.
-    assert at - made < 0.5
+    assert at - made < 5  # benchmarks/pickup.py says how soon: 11 ms
 
 
 async def test_a_handler_is_cancelled_soon_when_another_process_cancels_its_task(processes, url, db, runner):
