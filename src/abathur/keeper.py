@@ -103,7 +103,8 @@ class Keeper:
         look_from = 0.0
         async with anyio.create_task_group() as beats:
             while True:
-                deadlines = [one.deadline for one in self._running if not one.finished]
+                # One that was stopped may take its time to clean up; its deadline is over.
+                deadlines = [one.deadline for one in self._running if one.why is None and not one.finished]
                 looks = [look_from] if self._look and self._running and not self._checking else []
                 self._wakes_at = min([beat_at, *deadlines, *looks])
                 with anyio.move_on_after(max(self._wakes_at - time.monotonic(), 0)):

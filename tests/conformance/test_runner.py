@@ -334,3 +334,30 @@ async def test_wrong_registrations_and_a_second_run_are_refused(db, runner):
     for wrong in (0, -1, True, 1.5, "8"):
         with pytest.raises(InvalidInputError):
             Runner(db, concurrency=wrong)
+
+
+async def test_a_handler_that_takes_its_time_to_clean_up_after_a_time_out_does_not_keep_the_runner_busy(
+    db, runner, monkeypatch
+):
+    turns = 0
+    real = anyio.move_on_after
+
+    def counted(delay, **options):
+        nonlocal turns
+        turns += 1
+        return real(delay, **options)
+
+    @runner.agent("a", timeout=0.05, max_attempts=1)
+    async def handle(ctx):
+        try:
+            await asyncio.sleep(30)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await asyncio.sleep(0.5)
+
+    task = await db.tasks.enqueue("x", agent_type="a")
+    monkeypatch.setattr(anyio, "move_on_after", counted)
+    await asyncio.wait_for(runner.run(until_idle=True), 10)
+    (attempt,) = await db.tasks.attempts(task)
+    assert attempt.outcome == "timed_out"
+    assert turns < 50

@@ -16,7 +16,7 @@ LONGEST_TRACEBACK: Final = 20_000
 
 def backoff(attempt: int) -> float:
     """Seconds before the next attempt: 1, 2, 4, ... up to an hour, each times 0.5 to 1.5."""
-    return min(2.0 ** min(attempt - 1, 20), LONGEST_BACKOFF) * random.uniform(0.5, 1.5)  # noqa: S311
+    return min(2.0 ** min(attempt - 1, 20), LONGEST_BACKOFF) * random.uniform(0.5, 1.5)  # noqa: S311  # jitter
 
 
 def described(error: str | BaseException) -> tuple[str, str]:
