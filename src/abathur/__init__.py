@@ -12,18 +12,22 @@ from abathur._version import __version__
 
 if TYPE_CHECKING:
     from abathur import errors, schema, tasks
+    from abathur.audit.head import AuditHead
     from abathur.context import Context, DoNotRetry
     from abathur.database import Database
     from abathur.errors import AbathurError, LeaseLostError
     from abathur.models import Attempt, AuditEntry, AuditReport, Claim, Prerequisite, Progress, Task
     from abathur.runner import Runner
     from abathur.script import Statement
+    from abathur.space import Space
     from abathur.tasks.graph import PrerequisiteState
+    from abathur.tasks.retention import Pruned, Retention
 
 _HOMES = {
     "AbathurError": "abathur.errors",
     "Attempt": "abathur.models",
     "AuditEntry": "abathur.models",
+    "AuditHead": "abathur.audit.head",
     "AuditReport": "abathur.models",
     "Claim": "abathur.models",
     "Context": "abathur.context",
@@ -33,7 +37,10 @@ _HOMES = {
     "Prerequisite": "abathur.models",
     "PrerequisiteState": "abathur.tasks.graph",
     "Progress": "abathur.models",
+    "Pruned": "abathur.tasks.retention",
+    "Retention": "abathur.tasks.retention",
     "Runner": "abathur.runner",
+    "Space": "abathur.space",
     "Statement": "abathur.script",
     "Task": "abathur.models",
     "errors": "abathur",
@@ -52,7 +59,11 @@ __all__ = [  # noqa: RUF022  # what most people need comes first
     "Attempt",
     "Progress",
     "AuditEntry",
+    "AuditHead",
     "AuditReport",
+    "Retention",
+    "Pruned",
+    "Space",
     "Statement",
     "AbathurError",
     "DoNotRetry",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote
 
-from abathur import audit, ids, migrate, sql, times
+from abathur import audit, ids, migrate, space, sql, times
 from abathur._version import __version__
 from abathur.engines.base import Engine
 from abathur.engines.sqlite import MEMORY, SqliteEngine
@@ -24,6 +26,7 @@ from abathur.schema.declare import Schema
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
 from abathur.script import Emitted, Script, ScriptFunction, Statement
+from abathur.space import Space
 from abathur.tasks import claim, moves, settle, submit
 from abathur.tasks.api import Tasks
 from abathur.tasks.new import new_task
@@ -186,6 +189,31 @@ class Database:
         """Run a script of your own that only reads; it does not wait for writers."""
         self._ready()
         return await self._engine.read(fn, *args)
+
+    async def space(self) -> Space:
+        """How much room the database takes, and how much of it is free."""
+        self._ready()
+        return await self._engine.read(space.space)
+
+    async def shrink(self, *, progress: Callable[[int, int], None] | None = None) -> int:
+        """Give free pages back to the file system; returns how many bytes that were.
+
+        It goes in small transactions with a pause after each, so that no writer waits long. `progress` is
+        called with the numbers of pages that are given back and that were free. Files without
+        ``auto_vacuum=INCREMENTAL`` (see `space`) stay as they are.
+        """
+        self._ready()
+        at = before = await self._engine.read(space.space)
+        while at.can_shrink and at.free:
+            began = time.monotonic()
+            left = await self._engine.write(space.shrink)
+            if left.free >= at.free:  # others free as much as is given back
+                break
+            at = left
+            if progress is not None:
+                progress(max(before.free - at.free, 0), before.free)
+            await asyncio.sleep(time.monotonic() - began)  # the others get as much time
+        return max(before.pages - at.pages, 0) * before.page_size
 
     @property
     def name(self) -> str:

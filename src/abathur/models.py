@@ -146,6 +146,9 @@ class AuditReport:
     """Rows that a seal covers."""
     seals: int
     writers: int
+    checkpoints: int
+    pruned: int
+    """Rows that were pruned, for which tombstones vouch."""
     adopted: int
     """Older rows from before the trail began; nothing vouches for them."""
     starts_after: int

@@ -36,6 +36,7 @@ from abathur.maintenance import TROUBLE
 from abathur.models import Claim
 from abathur.states import PENDING, READY, RUNNING, SCHEDULED
 from abathur.tasks.new import integer, seconds
+from abathur.tasks.retention import Retention
 from abathur.tasks.watch import Doorbell
 
 log = logging.getLogger("abathur.runner")
@@ -66,7 +67,8 @@ class Runner:
     concurrency: handlers at a time. lease: seconds; it is renewed every third of it, and when this
     process dies, the task goes to another worker after that time at most. grace: seconds that
     handlers get to finish when the runner is stopped; then they are cancelled and their tasks
-    released without using up an attempt.
+    released without using up an attempt. retention: how long tasks that have ended are kept; None
+    keeps them for ever.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Runner:
         worker: str | None = None,
         lease: float = 30.0,
         grace: float = 10.0,
+        retention: Retention | None = None,
     ) -> None:
         if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 1 <= concurrency <= 1000:
             raise InvalidInputError(
@@ -89,6 +92,7 @@ class Runner:
         self.worker = worker or f"{socket.gethostname()}-{os.getpid()}"
         self.lease = seconds("lease", lease, 86_400)
         self.grace = seconds("grace", grace, 86_400, zero=True)
+        self.retention = retention
         self._agents: dict[str, _Agent] = {}
         self._keeper = Keeper(db, self.lease)
         self._stopping = False
@@ -204,7 +208,7 @@ class Runner:
                 try:
                     async with anyio.create_task_group() as background:
                         background.start_soon(self._keeper.run)
-                        background.start_soon(maintenance.forever, self.db)
+                        background.start_soon(maintenance.forever, self.db, self.retention)
                         yield bell
                         background.cancel_scope.cancel()
                 finally:

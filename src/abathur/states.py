@@ -17,6 +17,7 @@ FAILED: Final = "failed"
 CANCELLED: Final = "cancelled"
 
 NEW: Final = "new"  # where a task comes from when it is made; never stored
+GONE: Final = "gone"  # where a pruned task goes; never stored, and no move, so no row of the trail
 
 STATUSES: Final = (PENDING, BLOCKED, SCHEDULED, READY, RUNNING, WAITING, COMPLETED, FAILED, CANCELLED)
 TERMINAL: Final = frozenset({COMPLETED, FAILED, CANCELLED})

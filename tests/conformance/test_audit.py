@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
-from abathur import Statement
+from abathur import Retention, Statement
+from abathur.audit.chain import GENESIS, Span, seal_hash
+from abathur.audit.entries import stored_digest
 from abathur.errors import InvalidInputError
 from tests.conformance.checks import check_invariants, execute, pass_time, select
 
@@ -33,6 +36,11 @@ SQL = {
     "test.break_ids": "UPDATE audit_seals SET ids = :ids WHERE id = :id",
     "test.break_hash": "UPDATE audit_seals SET hash = :hash WHERE id = :id",
     "test.break_digests": "UPDATE audit_seals SET digests = :digests WHERE id = :id",
+    **{
+        f"test.drop_{table}_{what}": f"DROP TRIGGER {table}_keeps_{what}"
+        for table in ("audit", "audit_seals", "audit_checkpoints", "audit_tombstones")
+        for what in ("rows", "values")
+    },
     "test.break_start": "UPDATE abathur_meta SET value = :value WHERE key = 'audit_starts_after'",
 }
 
@@ -48,6 +56,9 @@ async def sealed(unopened):
         for claim in await db.tasks.claim("w", limit=4):
             await db.tasks.complete(claim)
         await check_invariants(db)
+        for name in SQL:  # whoever can write the file can also drop what keeps the trail as it was
+            if name.startswith("test.drop_"):
+                await db.run(execute, name)
         yield db
         await check_invariants(db, trail=False)
     finally:
@@ -258,3 +269,55 @@ async def test_a_tail_that_was_cut_off_together_with_its_seals_is_found(sealed, 
 async def test_a_wrong_page_of_the_trail_is_refused(sealed, wrong):
     with pytest.raises(InvalidInputError):
         await sealed.audit.list(**wrong)
+
+
+FIRST_FORM = {
+    "test.raw_seals": "SELECT id, writer, sequence, sealed_at, ids FROM audit_seals ORDER BY id",
+    "test.raw_rows": (
+        "SELECT id, timestamp, agent_id, task_id, action_type, action_data, result, actor FROM audit"
+    ),
+    "test.to_first_form": (
+        "UPDATE audit_seals SET digests = :digests, previous = :previous, hash = :hash WHERE id = :id"
+    ),
+}
+
+
+async def test_seals_of_the_first_form_are_verified_and_pruned(unopened, file):
+    """They kept 16 digits of each row's digest, and hashed all 64."""
+    db = unopened(queries={**SQL, **FIRST_FORM})
+    await db.initialize()
+    try:
+        await db.tasks.enqueue_many({"prompt": f"{n}"} for n in range(4))
+        for claim in await db.tasks.claim("w", limit=2):
+            await db.tasks.complete(claim)
+        await db.run(execute, "test.drop_audit_seals_values")
+        await db.run(execute, "test.drop_audit_values")
+
+        def older():
+            heads = {}
+            rows = {row["id"]: row for row in (yield Statement("test.raw_rows"))}
+            for seal in (yield Statement("test.raw_seals")):
+                span = Span.of(seal)
+                whole = [stored_digest(rows[row_id]) for row_id in range(span.first, span.last + 1)]
+                before = heads.get(seal["writer"], GENESIS)
+                parts = (before, seal["writer"], seal["sequence"], seal["sealed_at"], seal["ids"])
+                heads[seal["writer"]] = made = seal_hash(*parts, "".join(whole))
+                kept = "".join(digest[:16] for digest in whole)
+                yield Statement("test.to_first_form", id=seal["id"], digests=kept, previous=before, hash=made)
+
+        await db.run(older)
+        report = await db.audit.verify()
+        assert (report.ok, report.rows) == (True, 8), report
+        await db.close()
+        db = unopened(queries={**SQL, **FIRST_FORM})  # the writer's chain in memory is of the other form
+        await db.initialize()
+        await db.tasks.prune(Retention(completed=timedelta(0)))
+        await db.tasks.enqueue("of the second form")
+        report = await db.audit.verify()
+        assert (report.ok, report.pruned) == (True, 6), report
+        await db.run(execute, "test.drop_audit_values")
+        await db.run(_with, "test.alter", {"id": 3})
+        report = await db.audit.verify()
+        assert (report.ok, report.first_bad) == (False, 3)
+    finally:
+        await db.close()

@@ -271,6 +271,7 @@ def test_a_row_that_was_altered_is_named_and_the_exit_code_says_so(where):
     for prompt in "abc":
         abathur("enqueue", prompt)
     with sqlite3.connect("abathur.db") as db:
+        db.execute("DROP TRIGGER audit_keeps_values")
         db.execute("UPDATE audit SET actor = 'somebody\x1b[2Jelse' WHERE id = 2")
     db.close()
     text = abathur("audit", "verify")

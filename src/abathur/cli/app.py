@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from abathur._version import __version__
-from abathur.cli import audit, demo, enqueue, look, run, schema
+from abathur.cli import audit, demo, enqueue, look, prune, run, schema
 from abathur.cli.options import Settings, common
 from abathur.cli.output import write_error
 from abathur.errors import AbathurError
@@ -85,6 +85,7 @@ for command in (
     look.show,
     run.run,
     audit.audit,
+    prune.prune,
     demo.demo,
     demo.demo_worker,
 ):

@@ -18,6 +18,7 @@ from abathur.schema.declare import (
     Schema,
     Table,
 )
+from abathur.schema.trail import AUDIT, CHECKPOINTS, SEALS, TOMBSTONES, TRIGGERS
 
 TASKS: Final = Table(
     "tasks",
@@ -143,40 +144,6 @@ COUNTS: Final = Table(
     without_rowid=True,
 )
 
-AUDIT: Final = Table(
-    "audit",
-    (
-        # As older databases have them.
-        Column("id", "INTEGER", primary_key=True, autoincrement=True),
-        Column("timestamp", "TIMESTAMP", not_null=True),
-        Column("agent_id", "TEXT"),
-        Column("task_id", "TEXT"),
-        Column("action_type", "TEXT", not_null=True),
-        Column("action_data", "TEXT"),
-        Column("result", "TEXT"),
-        Column("memory_operation_type", "TEXT"),
-        Column("memory_namespace", "TEXT"),
-        Column("memory_entry_id", "INTEGER"),
-        # Ours: who did it. `agent_id` has a foreign key to `agents` in older databases.
-        Column("actor", "TEXT"),
-    ),
-    free_foreign_keys=("task_id",),
-)
-
-SEALS: Final = Table(
-    "audit_seals",
-    (
-        Column("id", "INTEGER", primary_key=True),
-        Column("writer", "TEXT", not_null=True),
-        Column("sequence", "INTEGER", not_null=True),
-        Column("sealed_at", "INTEGER", not_null=True),
-        Column("ids", "TEXT", not_null=True),
-        Column("digests", "TEXT", not_null=True),
-        Column("previous", "TEXT", not_null=True),
-        Column("hash", "TEXT", not_null=True),
-    ),
-)
-
 META: Final = Table(
     "abathur_meta",
     (Column("key", "TEXT", primary_key=True), Column("value", "TEXT", not_null=True)),
@@ -217,6 +184,10 @@ INDEXES: Final = (
         ("prerequisite_task_id", "resolved_at"),
         where="resolved_at IS NULL",
     ),
+    # prune: what still waits for a task, and the edges that go with it
+    Index("task_dependencies_to", "task_dependencies", ("prerequisite_task_id",)),
+    # prune: the keys that go with a task
+    Index("task_keys_of", "task_keys", ("task_id",)),
     # the trail of one task (the definition of older databases)
     Index("idx_audit_task", "audit", ("task_id", "timestamp DESC")),
 )
@@ -284,8 +255,23 @@ INSERTS: Final = (
 
 LIBRARY: Final = Schema(
     owner="abathur",
-    tables=(TASKS, CONTENT, EDGES, ATTEMPTS, PROGRESS, KEYS, COUNTS, AUDIT, SEALS, META, HISTORY),
+    tables=(
+        TASKS,
+        CONTENT,
+        EDGES,
+        ATTEMPTS,
+        PROGRESS,
+        KEYS,
+        COUNTS,
+        AUDIT,
+        SEALS,
+        CHECKPOINTS,
+        TOMBSTONES,
+        META,
+        HISTORY,
+    ),
     indexes=INDEXES,
+    triggers=TRIGGERS,
     backfills=BACKFILLS,
     inserts=INSERTS,
     # A crashed older migration leaves the rows behind under this name.

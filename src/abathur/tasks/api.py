@@ -20,24 +20,22 @@ from abathur.tasks import (
     dependencies,
     failures,
     graph,
-    moves,
     reading,
-    reconcile,
     settle,
     submit,
 )
 from abathur.tasks.failures import LONGEST_MESSAGE
 from abathur.tasks.new import NewTask, make_edges, new_task, seconds
+from abathur.tasks.upkeep import Upkeep
 from abathur.tasks.watch import Watch
 
 
-class Tasks:
+class Tasks(Upkeep):
     """The tasks of a Database. Every method that changes something is one transaction."""
 
     def __init__(self, engine: Engine, watch: Watch, actor: str) -> None:
-        self._engine = engine
+        super().__init__(engine, actor)
         self._watch = watch
-        self._actor = actor
 
     # -- making --------------------------------------------------------------------------------
 
@@ -255,20 +253,6 @@ class Tasks:
         Raises UnknownTaskError, or IllegalMoveError for a task in another status.
         """
         return await self._engine.write(control.retry, checks.id_of(task), self._actor)
-
-    async def reconcile(self) -> int:
-        """Move on what older versions left behind; returns how many tasks that were.
-
-        Runners do this when they start. It is needed once after an older database was adopted.
-        """
-        total = 0
-        while moved := await self._engine.write(reconcile.reconcile):
-            total += moved
-        return total
-
-    async def recount(self) -> None:
-        """Count all tasks anew, after another program has written to the tables."""
-        await self._engine.write(moves.recount)
 
     # -- looking -------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 
 from abathur import audit, payload, times
 from abathur.script import Emit, Emitted, Script, Statement
-from abathur.states import LEGAL, NEW, check_move
+from abathur.states import GONE, LEGAL, NEW, check_move
 
 TOPIC: Final = "moves"
 RECOUNT: Final = "recount"
@@ -48,11 +48,19 @@ def record(moves: Sequence[Move], now: int) -> Script[None]:
     yield Emit(TOPIC, moves)
 
 
+def forget(tasks: Iterable[tuple[str, str, str]]) -> Script[None]:
+    """Take tasks that are removed, given as (id, agent type, status), out of the counts."""
+    yield Emit(
+        TOPIC, [Move(task_id, agent_type, status, GONE, None, "") for task_id, agent_type, status in tasks]
+    )
+
+
 def count(moves: Iterable[Move]) -> Script[None]:
     """Bring the kept counts up to date, once per transaction."""
     change: Counter[tuple[str, str]] = Counter()
     for (agent_type, found, status), n in Counter([move[1:4] for move in moves]).items():
-        change[agent_type, status] += n
+        if status != GONE:
+            change[agent_type, status] += n
         if found != NEW:
             change[agent_type, found] -= n
     # Sorted, so that two transactions lock the counts in one order.

@@ -20,9 +20,20 @@ WHERE task_id = :task_id AND id > :after AND (CAST(:action AS TEXT) IS NULL OR a
 ORDER BY id LIMIT :limit
 
 -- bounds: where the trail starts and ends.
-SELECT (SELECT value FROM abathur_meta WHERE key = 'audit_starts_after') AS starts_after,
-       (SELECT MIN(id) FROM audit) AS first_row, (SELECT MAX(id) FROM audit) AS last_row,
-       (SELECT MAX(id) FROM audit_seals) AS last_seal
+SELECT (SELECT value FROM abathur_meta WHERE key = 'database_id') AS database_id,
+       (SELECT value FROM abathur_meta WHERE key = 'audit_starts_after') AS starts_after,
+       (SELECT MIN(id) FROM audit) AS first_row, (SELECT MAX(id) FROM audit_seals) AS last_seal,
+       (SELECT MIN(id) FROM audit_seals) AS first_seal,
+       (SELECT MIN(last_seal) FROM audit_checkpoints) AS first_checkpoint,
+       (SELECT MIN(id) FROM audit_tombstones) AS first_tombstone,
+       (SELECT MAX(last_seal) FROM audit_checkpoints) AS last_checkpoint,
+       (SELECT MAX(id) FROM audit_tombstones) AS last_tombstone
+
+-- beyond: the first row after those that are sealed.
+SELECT MIN(id) AS id FROM audit WHERE id > :after
+
+-- start: the last row from before the trail began.
+SELECT (SELECT value FROM abathur_meta WHERE key = 'audit_starts_after') AS starts_after
 
 -- adopted: how many rows are older than the trail.
 SELECT COUNT(*) AS n FROM audit WHERE id <= :starts_after
@@ -37,3 +48,43 @@ WHERE id BETWEEN :first AND :last
 
 -- last_sealed_at: the latest moment that the database has recorded.
 SELECT sealed_at FROM audit_seals ORDER BY id DESC LIMIT 1
+
+-- database_id: what tells this database from every other.
+SELECT (SELECT value FROM abathur_meta WHERE key = 'database_id') AS database_id
+
+-- seals_since: what the head of the trail joins, in the order of writing.
+SELECT id, ids, hash FROM audit_seals WHERE id > :after ORDER BY id LIMIT :limit
+
+-- last_checkpoint: where the head of the trail was computed last.
+SELECT last_seal, last_row, hash FROM audit_checkpoints ORDER BY last_seal DESC LIMIT 1
+
+-- add_checkpoint: keep the head of the trail.
+INSERT INTO audit_checkpoints (last_seal, last_row, previous, made_at, hash)
+VALUES (:last_seal, :last_row, :previous, :made_at, :hash)
+
+-- checkpoints: those made after the seals of a page.
+SELECT last_seal, last_row, previous, hash FROM audit_checkpoints
+WHERE last_seal > :after AND last_seal <= :last ORDER BY last_seal
+
+-- last_tombstone: the number that was given to a tombstone last.
+SELECT MAX(id) AS id FROM audit_tombstones
+
+-- add_tombstone: say which rows were pruned.
+INSERT INTO audit_tombstones (id, first_row, last_row, n, made_at, ids, digest)
+VALUES (:id, :first_row, :last_row, :n, :made_at, :ids, :digest)
+
+-- tombstones: those of rows between two.
+SELECT id, first_row, last_row, n, digest, ids FROM audit_tombstones
+WHERE first_row <= :last AND last_row >= :first ORDER BY id
+
+-- orphans: the first row of a page about a task that is not there.
+SELECT a.id, a.task_id FROM audit AS a
+WHERE a.id BETWEEN :first AND :last AND a.action_type LIKE 'task.%' AND a.task_id IS NOT NULL
+  AND NOT EXISTS (SELECT 1 FROM tasks AS t WHERE t.id = a.task_id)
+ORDER BY a.id LIMIT 1
+
+-- raise_guard: let this transaction remove rows from the trail.
+INSERT INTO abathur_meta (key, value) VALUES ('audit_guard', :now)
+
+-- take_guard_down: nobody else may; it never outlives its transaction.
+DELETE FROM abathur_meta WHERE key = 'audit_guard'

@@ -46,3 +46,41 @@ FROM json_each(:ids) AS adrift
 JOIN tasks AS t ON t.id = adrift.value
 JOIN json_each(CASE WHEN json_valid(t.dependencies) THEN t.dependencies ELSE '[]' END) AS wanted
 JOIN tasks AS p ON p.id = wanted.value AND p.id <> t.id
+
+-- trail_of: what the trail says about tasks.
+SELECT a.id, a.timestamp, a.agent_id, a.task_id, a.action_type, a.action_data, a.result, a.actor
+FROM json_each(:ids) AS wanted JOIN audit AS a ON a.task_id = wanted.value
+
+-- remove_trail: remove rows of the trail, by id; only while the guard is up.
+DELETE FROM audit WHERE id IN (SELECT value FROM json_each(:ids))
+
+-- removable: the tasks of a batch, and whether something that is left needs them.
+SELECT t.id, t.agent_type, t.status, t.completed_at, t.parent_task_id,
+       EXISTS (SELECT 1 FROM task_dependencies AS d JOIN tasks AS w ON w.id = d.dependent_task_id
+               WHERE d.prerequisite_task_id = t.id AND w.status NOT IN ('completed', 'failed', 'cancelled'))
+       OR EXISTS (SELECT 1 FROM tasks AS p
+                  WHERE p.id = t.parent_task_id AND p.status NOT IN ('completed', 'failed', 'cancelled'))
+       OR EXISTS (SELECT 1 FROM tasks AS c
+                  WHERE c.parent_task_id = t.id AND c.id NOT IN (SELECT value FROM json_each(:ids))) AS is_needed
+FROM json_each(:ids) AS wanted JOIN tasks AS t ON t.id = wanted.value
+
+-- remove_content: remove the inputs and results of tasks.
+DELETE FROM task_content WHERE task_id IN (SELECT value FROM json_each(:ids))
+
+-- remove_attempts: remove what is known of the attempts of tasks.
+DELETE FROM task_attempts WHERE task_id IN (SELECT value FROM json_each(:ids))
+
+-- remove_progress: remove what handlers said about tasks.
+DELETE FROM task_progress WHERE task_id IN (SELECT value FROM json_each(:ids))
+
+-- remove_keys: forget the idempotency keys of tasks.
+DELETE FROM task_keys WHERE task_id IN (SELECT value FROM json_each(:ids))
+
+-- remove_edges: remove what tasks waited for.
+DELETE FROM task_dependencies WHERE dependent_task_id IN (SELECT value FROM json_each(:ids))
+
+-- remove_edges_to: remove that others waited for tasks.
+DELETE FROM task_dependencies WHERE prerequisite_task_id IN (SELECT value FROM json_each(:ids))
+
+-- remove_tasks: remove the tasks themselves, after everything that belongs to them.
+DELETE FROM tasks WHERE id IN (SELECT value FROM json_each(:ids))

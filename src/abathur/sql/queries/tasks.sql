@@ -138,3 +138,12 @@ ON CONFLICT (task_id) DO UPDATE SET result = excluded.result
 
 -- add_keys: keep idempotency keys.
 INSERT INTO task_keys (key, task_id, digest) VALUES (:key, :id, :digest)
+
+-- ended: of a page of tasks, from an id back, those that had ended by some day.
+SELECT p.id, p.status, p.completed_at
+FROM (SELECT id, status, completed_at FROM tasks WHERE id < :before ORDER BY id DESC LIMIT :limit) AS p
+WHERE p.status IN ('completed', 'failed', 'cancelled') AND substr(p.completed_at, 1, 10) <= :day
+
+-- page_start: where a page of tasks, from an id back, begins.
+SELECT MIN(p.id) AS id, COUNT(*) AS n
+FROM (SELECT id FROM tasks WHERE id < :before ORDER BY id DESC LIMIT :limit) AS p

@@ -1,0 +1,77 @@
+"""Seals: one hash for the rows of a transaction, chained to the same writer's previous seal."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+from attrs import define, frozen
+
+from abathur import payload
+from abathur.audit.entries import Entry, row_digest
+from abathur.script import Script, Statement
+
+GENESIS: Final = "0" * 64
+"""What the first seal of a writer has for its previous one, and the head of a trail without seals."""
+KEPT: Final = 32
+"""Hexadecimal digits of each row's digest that its seal keeps, and hashes. They name the row that is
+wrong, and go on vouching for the others when some are pruned."""
+KEPT_BEFORE: Final = 16
+"""The same in seals of the first form, which kept so many digits, and hashed all of them."""
+
+
+@define
+class Chain:
+    """The seals of one writer: where its next one goes on."""
+
+    writer: str
+    sequence: int = 0
+    head: str = GENESIS
+
+    def seal(self, entries: Sequence[Entry], now: int) -> Script[Chain]:
+        """Seal what this transaction appended; return where the chain goes on after it."""
+        # Ids have no gaps: the write lock is held, and `audit` is AUTOINCREMENT.
+        (last,) = yield Statement("audit.last_id")
+        first_id = last["id"] - len(entries) + 1
+        digests = "".join(
+            [row_digest(row_id, entry)[:KEPT] for row_id, entry in enumerate(entries, first_id)]
+        )
+        ids = f"{first_id}-{last['id']}"
+        head = seal_hash(self.head, self.writer, self.sequence + 1, now, ids, digests)
+        yield Statement(
+            "audit.seal",
+            writer=self.writer,
+            sequence=self.sequence + 1,
+            sealed_at=now,
+            ids=ids,
+            digests=digests,
+            previous=self.head,
+            hash=head,
+        )
+        return Chain(self.writer, self.sequence + 1, head)
+
+
+def seal_hash(previous: str, writer: str, sequence: int, sealed_at: int, ids: str, digests: str) -> str:
+    """SHA-256 that chains one transaction's rows to the writer's previous seal."""
+    return payload.digest(previous, writer, sequence, sealed_at, ids, digests)
+
+
+def join(head: str, seal: str) -> str:
+    """The trail's head after one more seal, whoever wrote it: this is what joins the writers' chains."""
+    return hashlib.sha256(f"{head}{seal}".encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@frozen
+class Span:
+    """The rows that a seal covers; both ids are 0 for a seal that cannot be read."""
+
+    first: int
+    last: int
+
+    @classmethod
+    def of(cls, seal: Any) -> Span:
+        """The span of a stored seal."""
+        match = re.fullmatch(r"([1-9]\d{0,17})-([1-9]\d{0,17})", str(seal["ids"]), re.ASCII)
+        return cls(int(match[1]), int(match[2])) if match else cls(0, 0)

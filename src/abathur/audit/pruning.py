@@ -1,0 +1,77 @@
+"""Pruning: the one way in which rows leave the trail, and the tombstone that they leave."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+from abathur import payload, times
+from abathur.audit import ranges
+from abathur.audit.chain import KEPT_BEFORE
+from abathur.audit.entries import append, stored_digest
+from abathur.script import Script, Statement
+
+PRUNED: Final = "audit.pruned"
+"""The action of the row that vouches for a tombstone. It is sealed as every row is."""
+
+
+def prune(task_ids: Sequence[str], actor: str | None, now: int, **about: Any) -> Script[int]:
+    """Remove the rows of tasks from the trail; returns how many.
+
+    What is left is a tombstone, which says which rows are gone and digests them, and a row of the
+    trail that digests the tombstone. `about` goes into that row. The append-only triggers let rows go
+    only while the guard is up, which is taken down in the same transaction.
+    """
+    rows = yield Statement("batches.trail_of", ids=payload.batch(sorted(task_ids)))
+    if not rows:
+        return 0
+    ids = payload.batch([row["id"] for row in rows])
+    yield Statement("audit.raise_guard", now=times.iso(now))
+    yield Statement("batches.remove_trail", ids=ids)
+    yield Statement("audit.take_guard_down")
+    (start,) = yield Statement("audit.start")
+    sealed = sorted((row for row in rows if row["id"] > int(start["starts_after"] or 0)), key=_id)
+    if sealed:
+        listed = ranges.to_text(row["id"] for row in sealed)
+        digest = TombstoneDigest(listed)
+        for row in sealed:
+            digest.add(row["id"], stored_digest(row))
+        (last,) = yield Statement("audit.last_tombstone")
+        number = (last["id"] or 0) + 1
+        yield Statement(
+            "audit.add_tombstone",
+            id=number,
+            first_row=digest.first,
+            last_row=digest.last,
+            n=digest.n,
+            made_at=now,
+            ids=listed,
+            digest=digest.text,
+        )
+        about = {"tombstone": number, "digest": digest.text, **about}
+    said = payload.encode({"rows": len(rows), "tasks": len(task_ids), **about}, "the audit data")
+    yield from append([(times.iso(now), None, PRUNED, said, actor)])
+    return len(rows)
+
+
+class TombstoneDigest:
+    """What vouches for removed rows: SHA-256 of their ids as text, then of the start of each one's digest."""
+
+    def __init__(self, ids: object) -> None:
+        self.first = self.last = self.n = 0
+        self._sha = hashlib.sha256(f"{ids};".encode("utf-8", "surrogatepass"))
+
+    def add(self, row_id: int, digest: str) -> None:
+        """The next row, in the order of the ids; of its digest what every form of seal keeps."""
+        self.first, self.last, self.n = self.first or row_id, row_id, self.n + 1
+        self._sha.update(digest[:KEPT_BEFORE].encode("utf-8", "surrogatepass"))
+
+    @property
+    def text(self) -> str:
+        """The digest of what was added."""
+        return self._sha.hexdigest()
+
+
+def _id(row: Any) -> int:
+    return int(row["id"])

@@ -1,0 +1,100 @@
+"""What `verify` reads: where the trail starts and ends, and its seals page by page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from abathur.audit import ranges
+from abathur.audit.chain import Span
+from abathur.script import Script, Statement
+
+PAGE: Final = 500
+"""Seals that are read at a time."""
+
+
+@frozen(kw_only=True)
+class Bounds:
+    """Where the trail started and ended when the check began. What comes later is left to the next one."""
+
+    database_id: str
+    starts_after: int
+    """The last row from before the trail began."""
+    start_is_known: bool
+    adopted: int
+    first_row: int
+    unsealed: int
+    """The first row after those that the last seal covers, 0 if there is none."""
+    issued: int
+    """The last id that was given to a row, whether the row is still there or not."""
+    lowest: int
+    """The lowest id of a seal or a tombstone, and of a seal that a checkpoint has seen."""
+    last_seal: int
+    last_checkpoint: int
+    """The last seal that a checkpoint has seen."""
+    last_tombstone: int
+
+
+_FIRST: Final = ("first_seal", "first_checkpoint", "first_tombstone")
+
+
+def bounds() -> Script[Bounds]:
+    """Look where the trail starts and ends."""
+    (row,) = yield Statement("audit.bounds")
+    start = re.fullmatch(r"\d{1,18}", str(row["starts_after"] or 0), re.ASCII)
+    starts_after = int(start[0]) if start else 0
+    (older,) = yield Statement("audit.adopted", starts_after=starts_after)
+    issued = yield Statement("trail.issued")
+    last = yield Statement("audit.seals", after=(row["last_seal"] or 0) - 1, last=row["last_seal"], limit=1)
+    covered = max([starts_after, *(Span.of(seal).last for seal in last)])
+    (beyond,) = yield Statement("audit.beyond", after=covered)
+    return Bounds(
+        database_id=str(row["database_id"] or ""),
+        starts_after=starts_after,
+        start_is_known=start is not None,
+        adopted=older["n"],
+        first_row=1 if row["first_row"] is None else row["first_row"],
+        unsealed=beyond["id"] or 0,
+        issued=issued[0]["id"] if issued else 0,
+        lowest=min(1 if row[first] is None else row[first] for first in _FIRST),
+        last_seal=row["last_seal"] or 0,
+        last_checkpoint=row["last_checkpoint"] or 0,
+        last_tombstone=row["last_tombstone"] or 0,
+    )
+
+
+@frozen
+class Page:
+    """Some seals in the order of writing, and everything that has to do with them, from one snapshot."""
+
+    seals: Sequence[Any]
+    rows: Mapping[int, Any]
+    pruned: Mapping[int, int]
+    """Ids of rows that were pruned -> their tombstone."""
+    tombstones: Mapping[int, Any]
+    checkpoints: Mapping[int, Any]
+    """By the seal that each was made after."""
+    orphans: Sequence[Any]
+    """The first row about a task that is not there."""
+
+
+def page(after: int, first_row: int, last: int) -> Script[Page]:
+    """The next seals after one, up to `last`; `first_row` is the row that should come next."""
+    seals = yield Statement("audit.seals", after=after, last=last, limit=PAGE)
+    last_row = max((Span.of(seal).last for seal in seals), default=0)
+    rows = yield Statement("audit.rows", first=first_row, last=last_row)
+    stones = yield Statement("audit.tombstones", first=first_row, last=last_row)
+    checkpoints = yield Statement("audit.checkpoints", after=after, last=seals[-1]["id"] if seals else last)
+    orphans = yield Statement("audit.orphans", first=first_row, last=last_row)
+    pruned = {one: row["id"] for row in stones for one in ranges.between(row["ids"], first_row, last_row)}
+    return Page(
+        seals=seals,
+        rows={row["id"]: row for row in rows},
+        pruned=pruned,
+        tombstones={row["id"]: row for row in stones},
+        checkpoints={row["last_seal"]: row for row in checkpoints},
+        orphans=orphans,
+    )
