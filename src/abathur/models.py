@@ -149,6 +149,8 @@ class AuditReport:
     checkpoints: int
     pruned: int
     """Rows that were pruned, for which tombstones vouch."""
+    cut_after: int
+    """The id of the last row of the part that was cut off after it was pruned, 0 if nothing was."""
     adopted: int
     """Older rows from before the trail began; nothing vouches for them."""
     starts_after: int

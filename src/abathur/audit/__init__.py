@@ -12,8 +12,20 @@ such a forger cannot change.
 
 from abathur.audit.api import Audit
 from abathur.audit.chain import Chain
+from abathur.audit.cutting import cut
 from abathur.audit.entries import TOPIC, Entry, append, observed
 from abathur.audit.head import AuditHead, checkpoint
 from abathur.audit.pruning import prune
 
-__all__ = ["TOPIC", "Audit", "AuditHead", "Chain", "Entry", "append", "checkpoint", "observed", "prune"]
+__all__ = [
+    "TOPIC",
+    "Audit",
+    "AuditHead",
+    "Chain",
+    "Entry",
+    "append",
+    "checkpoint",
+    "cut",
+    "observed",
+    "prune",
+]

@@ -52,15 +52,21 @@ class Audit:
         left to the next call. Raises InvalidInputError for a `head` that is none.
         """
         pinned = AuditHead.parse(head) if isinstance(head, str) else head
-        check = Check(await self._engine.read(reading.bounds), pinned)
-        check.start()
-        while not check.done:
-            last = check.bounds.last_seal
-            check.take(await self._engine.read(reading.page, check.last_seal, check.next_row, last))
-            if progress is not None:
-                progress(check.last_seal, last)
-        check.end()
-        return check.report()
+        bounds = await self._engine.read(reading.bounds)
+        while True:
+            check = Check(bounds, pinned)
+            check.start()
+            while not check.done:
+                page = await self._engine.read(
+                    reading.page, check.last_seal, check.next_row, bounds.last_seal
+                )
+                check.take(page)
+                if progress is not None:
+                    progress(check.last_seal, bounds.last_seal)
+            check.end()
+            before, bounds = bounds, await self._engine.read(reading.bounds)
+            if check.problem is None or bounds.cut == before.cut:  # else it was cut under our hands
+                return check.report()
 
     async def head(self) -> AuditHead:
         """Where the trail stands now. Keep ``str(head)`` where nobody who can write the database can."""

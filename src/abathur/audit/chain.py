@@ -75,3 +75,9 @@ class Span:
         """The span of a stored seal."""
         match = re.fullmatch(r"([1-9]\d{0,17})-([1-9]\d{0,17})", str(seal["ids"]), re.ASCII)
         return cls(int(match[1]), int(match[2])) if match else cls(0, 0)
+
+
+def start_of(text: object) -> int | None:
+    """The id of the last row from before the trail, as `abathur_meta` has it; None if it cannot be read."""
+    match = re.fullmatch(r"\d{1,18}", str(text or 0), re.ASCII)
+    return int(match[0]) if match else None

@@ -12,7 +12,7 @@ from abathur.errors import InvalidInputError
 from abathur.script import Script, Statement
 
 FORM: Final = "abathur-trail-1"
-PAGE: Final = 5_000
+PAGE: Final = 2_000
 """Seals that one checkpoint joins at most, so that no transaction is long."""
 
 _TEXT: Final = re.compile(rf"{FORM}:([0-9a-f-]{{1,64}}):(\d{{1,18}}):(\d{{1,18}}):([0-9a-f]{{64}})", re.ASCII)

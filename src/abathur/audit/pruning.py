@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from abathur import payload, times
 from abathur.audit import ranges
-from abathur.audit.chain import KEPT_BEFORE
+from abathur.audit.chain import KEPT_BEFORE, start_of
 from abathur.audit.entries import append, stored_digest
 from abathur.script import Script, Statement
 
@@ -27,11 +27,11 @@ def prune(task_ids: Sequence[str], actor: str | None, now: int, **about: Any) ->
     if not rows:
         return 0
     ids = payload.batch([row["id"] for row in rows])
-    yield Statement("audit.raise_guard", now=times.iso(now))
+    yield from guard_up(now)
     yield Statement("batches.remove_trail", ids=ids)
-    yield Statement("audit.take_guard_down")
+    yield from guard_down()
     (start,) = yield Statement("audit.start")
-    sealed = sorted((row for row in rows if row["id"] > int(start["starts_after"] or 0)), key=_id)
+    sealed = sorted((row for row in rows if row["id"] > (start_of(start["starts_after"]) or 0)), key=_id)
     if sealed:
         listed = ranges.to_text(row["id"] for row in sealed)
         digest = TombstoneDigest(listed)
@@ -53,6 +53,16 @@ def prune(task_ids: Sequence[str], actor: str | None, now: int, **about: Any) ->
     said = payload.encode({"rows": len(rows), "tasks": len(task_ids), **about}, "the audit data")
     yield from append([(times.iso(now), None, PRUNED, said, actor)])
     return len(rows)
+
+
+def guard_up(now: int) -> Script[None]:
+    """Let this transaction, and no other, remove rows of the trail."""
+    yield Statement("audit.raise_guard", now=times.iso(now))
+
+
+def guard_down() -> Script[None]:
+    """Let nobody remove any more. The guard never outlives its transaction."""
+    yield Statement("audit.take_guard_down")
 
 
 class TombstoneDigest:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from attrs import frozen
 
 from abathur.audit import ranges
-from abathur.audit.chain import Span
+from abathur.audit.chain import Span, start_of
 from abathur.script import Script, Statement
 
 PAGE: Final = 500
 """Seals that are read at a time."""
+
+
+@frozen
+class Cut:
+    """The checkpoint that has the place of everything before it."""
+
+    last_seal: int
+    last_row: int
+    hash: str
 
 
 @frozen(kw_only=True)
@@ -23,9 +31,13 @@ class Bounds:
     database_id: str
     starts_after: int
     """The last row from before the trail began."""
+    cut: Cut | None
+    """Where the history was cut off after pruning."""
     start_is_known: bool
     adopted: int
     first_row: int
+    first_sealed: int
+    """The first row after those from before the trail, 0 if there is none."""
     unsealed: int
     """The first row after those that the last seal covers, 0 if there is none."""
     issued: int
@@ -36,6 +48,8 @@ class Bounds:
     last_checkpoint: int
     """The last seal that a checkpoint has seen."""
     last_tombstone: int
+    tombstones: int
+    """How many there are."""
 
 
 _FIRST: Final = ("first_seal", "first_checkpoint", "first_tombstone")
@@ -44,26 +58,40 @@ _FIRST: Final = ("first_seal", "first_checkpoint", "first_tombstone")
 def bounds() -> Script[Bounds]:
     """Look where the trail starts and ends."""
     (row,) = yield Statement("audit.bounds")
-    start = re.fullmatch(r"\d{1,18}", str(row["starts_after"] or 0), re.ASCII)
-    starts_after = int(start[0]) if start else 0
+    start = start_of(row["starts_after"])
+    starts_after = start or 0
     (older,) = yield Statement("audit.adopted", starts_after=starts_after)
     issued = yield Statement("trail.issued")
     last = yield Statement("audit.seals", after=(row["last_seal"] or 0) - 1, last=row["last_seal"], limit=1)
     covered = max([starts_after, *(Span.of(seal).last for seal in last)])
     (beyond,) = yield Statement("audit.beyond", after=covered)
+    (first,) = yield Statement("audit.beyond", after=starts_after)
+    cut = yield from _cut((row["first_seal"] or 1) - 1)
     return Bounds(
         database_id=str(row["database_id"] or ""),
         starts_after=starts_after,
         start_is_known=start is not None,
         adopted=older["n"],
+        cut=cut,
         first_row=1 if row["first_row"] is None else row["first_row"],
+        first_sealed=first["id"] or 0,
         unsealed=beyond["id"] or 0,
         issued=issued[0]["id"] if issued else 0,
-        lowest=min(1 if row[first] is None else row[first] for first in _FIRST),
+        lowest=min(1 if row[name] is None else row[name] for name in _FIRST),
         last_seal=row["last_seal"] or 0,
         last_checkpoint=row["last_checkpoint"] or 0,
         last_tombstone=row["last_tombstone"] or 0,
+        tombstones=row["tombstones"],
     )
+
+
+def _cut(seal: int) -> Script[Cut | None]:
+    """The checkpoint before the first seal. Without one, whatever was there was not cut off by us."""
+    rows = yield Statement("audit.checkpoint_at", seal=seal)
+    for row in rows:
+        if isinstance(row["last_row"], int):
+            return Cut(seal, row["last_row"], str(row["hash"]))
+    return None
 
 
 @frozen

@@ -8,10 +8,11 @@ from attrs import define, field
 
 from abathur import payload
 from abathur.audit.chain import GENESIS, KEPT, KEPT_BEFORE, Span, join, seal_hash
+from abathur.audit.cutting import CUT
 from abathur.audit.entries import stored_digest
 from abathur.audit.head import AuditHead
 from abathur.audit.pruning import PRUNED, TombstoneDigest
-from abathur.audit.reading import Bounds, Page
+from abathur.audit.reading import Bounds, Cut, Page
 from abathur.models import AuditReport
 
 
@@ -44,10 +45,16 @@ class Check:
     _stones: dict[int, tuple[Any, TombstoneDigest]] = field(factory=dict)
     _vouched: dict[int, str] = field(factory=dict)
     """Tombstones that a sealed row vouches for -> the digest that it gives."""
+    _cuts: set[tuple[object, object, object]] = field(factory=set)
+    """The cuts that a sealed row vouches for."""
     _checkpoint: int = 0
 
     def __attrs_post_init__(self) -> None:
         self.next_row = self.bounds.starts_after + 1
+        cut = self.bounds.cut
+        if cut is not None:
+            self.next_row, self.joined = cut.last_row + 1, cut.hash
+            self.last_seal = self._checkpoint = cut.last_seal
 
     @property
     def done(self) -> bool:
@@ -76,6 +83,7 @@ class Check:
             writers=len(self._heads),
             checkpoints=self.checkpoints,
             pruned=self.pruned,
+            cut_after=0 if self.bounds.cut is None else self.bounds.cut.last_row,
             adopted=self.bounds.adopted,
             starts_after=self.bounds.starts_after,
             first_bad=self.first_bad,
@@ -102,6 +110,20 @@ class Check:
         if pinned is not None and pinned.database_id != bounds.database_id:
             those = f"{pinned.database_id}; this one is {bounds.database_id}"
             raise _Bad(None, f"The pinned head is of database {those}.")
+        if bounds.cut is not None:
+            self._start_at(bounds.cut)
+
+    def _start_at(self, cut: Cut) -> None:
+        first, pinned = self.bounds.first_sealed, self.pinned
+        if 0 < first <= cut.last_row:
+            raise _Bad(first, f"Row {first} was inserted: the rows up to {cut.last_row} had been cut off.")
+        if pinned is not None and 0 < pinned.last_seal < cut.last_seal:
+            cut_off = f"the history up to seal {cut.last_seal} was cut off after its tasks were pruned"
+            raise _Bad(
+                None, f"The pinned head, of seal {pinned.last_seal}, is too old to be proved: {cut_off}."
+            )
+        if pinned is not None and pinned.last_seal == cut.last_seal and pinned.hash != cut.hash:
+            raise _Bad(None, f"The pinned head, of seal {pinned.last_seal}, is not in the history.")
 
     def _take(self, page: Page) -> None:
         if not page.seals:
@@ -140,7 +162,7 @@ class Check:
         hashed = self._rows(seal, span, page)
         if seal["id"] != self.last_seal + 1:
             raise _Bad(span.first, f"Seals {self.last_seal + 1} to {seal['id'] - 1} were removed.")
-        sequence, head = self._heads.get(seal["writer"], (0, GENESIS))
+        sequence, head = self._heads.get(seal["writer"]) or self._before(seal)
         follows = seal["sequence"] == sequence + 1 and seal["previous"] == head
         if hashed is not None:
             made = seal_hash(head, seal["writer"], sequence + 1, seal["sealed_at"], seal["ids"], hashed)
@@ -151,6 +173,12 @@ class Check:
         self._heads[seal["writer"]] = (sequence + 1, seal["hash"])
         self.joined = join(self.joined, seal["hash"])
         self.next_row = span.last + 1
+
+    def _before(self, seal: Any) -> tuple[int, str]:
+        """Where a writer was before the first of its seals that is there."""
+        if self.bounds.cut is None or not isinstance(seal["sequence"], int):
+            return 0, GENESIS
+        return seal["sequence"] - 1, seal["previous"]
 
     def _rows(self, seal: Any, span: Span, page: Page) -> str | None:
         """Check the rows of a seal against the digests that it keeps; return what it hashes.
@@ -178,7 +206,7 @@ class Check:
             if full[:width] != digest:
                 raise _Bad(row_id, f"Row {row_id} was altered.")
             whole.append(full)
-            if row["action_type"] == PRUNED:
+            if row["action_type"] in (PRUNED, CUT):
                 self._hear(row)
         self.rows += len(whole)
         self.pruned += gone
@@ -187,9 +215,13 @@ class Check:
         return None if gone else "".join(whole)
 
     def _hear(self, row: Any) -> None:
-        """A row that vouches for a tombstone."""
+        """A row that vouches for a tombstone or for a cut."""
         said = payload.decode_stored(row["action_data"])
-        if isinstance(said, dict) and isinstance(said.get("tombstone"), int):
+        if not isinstance(said, dict):
+            return
+        if row["action_type"] == CUT:
+            self._cuts.add((said.get("last_seal"), said.get("last_row"), said.get("hash")))
+        elif isinstance(said.get("tombstone"), int):
             self._vouched[said["tombstone"]] = str(said.get("digest"))
 
     def _pin(self, pinned: AuditHead, seal: Any) -> None:
@@ -224,17 +256,26 @@ class Check:
         if pinned is not None and pinned.last_seal > self.last_seal:
             gone = f"The rows up to {pinned.last_row}, which the pinned head has seen, were removed."
             raise _Bad(self.next_row, gone)
-        for number in sorted({*range(1, bounds.last_tombstone + 1), *self._stones}):
-            if number <= bounds.last_tombstone:  # a newer one may be vouched for by a row that was not read
-                self._tombstone(number)
+        cut = bounds.cut
+        if cut is not None and (cut.last_seal, cut.last_row, cut.hash) not in self._cuts:
+            gone = f"Rows {bounds.starts_after + 1} to {cut.last_row} and their seals were removed"
+            raise _Bad(bounds.starts_after + 1, f"{gone}: no row vouches for a cut there.")
+        # A newer tombstone may be vouched for by a row that was not read.
+        stones = [number for number in sorted(self._stones) if number <= bounds.last_tombstone]
+        if len(stones) != bounds.tombstones:
+            raise _Bad(None, "A tombstone stands where no rows were pruned: it was inserted, or altered.")
+        for number in stones:
+            self._tombstone(number)
 
     def _tombstone(self, number: int) -> None:
-        stone, found = self._stones.get(number, (None, None))
-        if stone is None or found is None or not found.n:
+        stone, found = self._stones[number]
+        if not found.n:
             raise _Bad(None, f"Tombstone {number} has no rows that were pruned: it was inserted, or altered.")
         says = {"first_row": found.first, "last_row": found.last, "n": found.n, "digest": found.text}
         rows = f"Rows {found.first} to {found.last}"
-        if any(stone[name] != value for name, value in says.items()):
+        # Of one whose first rows were cut off, not all is there to be compared.
+        is_whole = self.bounds.cut is None or stone["first_row"] > self.bounds.cut.last_row
+        if is_whole and any(stone[name] != value for name, value in says.items()):
             raise _Bad(found.first, f"{rows} are not those that tombstone {number} has the place of.")
         if self._vouched.get(number) != stone["digest"]:
             raise _Bad(found.first, f"{rows} were removed: no row vouches for tombstone {number}.")

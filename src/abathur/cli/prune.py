@@ -70,6 +70,7 @@ def prune(settings: Settings, /, dry_run: bool, keep_space: bool, **ages: float 
         [
             *((status, f"{n:,}") for status, n in pruned.by_status.items()),
             ("rows of the trail", f"{pruned.audit_rows:,}" if pruned.audit_rows else None),
+            ("seals cut off", f"{pruned.seals:,}" if pruned.seals else None),
             ("given back", f"{freed / 1024**2:,.1f} MiB" if freed else None),
             ("kept, as others need them", f"{pruned.needed:,}" if pruned.needed else None),
             (

@@ -27,6 +27,8 @@ class Job:
     fn: ScriptFunction[Any]
     args: tuple[Any, ...]
     merged: bool
+    reads: bool = False
+    """It only reads, on a connection that is shared with the writer."""
     waiter: Any = None
     taken: bool = False
     done: bool = False
@@ -54,7 +56,10 @@ class Batch:
 
 
 def gather(jobs: Sequence[Job]) -> list[Batch]:
-    """Merge jobs of one mergeable kind; keep the order in which the kinds first came."""
+    """Merge jobs of one mergeable kind; keep the order in which the kinds first came, but read first.
+
+    So a reader sees what was committed, and not what others are about to: their rows are sealed last.
+    """
     batches: list[Batch] = []
     open_batches: dict[Any, Batch] = {}
     for job in jobs:
@@ -65,7 +70,11 @@ def gather(jobs: Sequence[Job]) -> list[Batch]:
             if job.merged:
                 open_batches[job.fn] = batch
         batch.jobs.append(job)
-    return batches
+    return sorted(batches, key=_writes) if len(batches) > 1 else batches
+
+
+def _writes(batch: Batch) -> bool:
+    return not batch.jobs[0].reads
 
 
 class _Lost(Exception):  # noqa: N818  # a signal inside of this module

@@ -46,13 +46,15 @@ class Lane:
         self._pump_task: asyncio.Task[None] | None = None
         self._rest: asyncio.TimerHandle | None = None
 
-    async def submit(self, fn: ScriptFunction[Any], args: tuple[Any, ...], *, merged: bool = False) -> Any:
+    async def submit(
+        self, fn: ScriptFunction[Any], args: tuple[Any, ...], *, merged: bool = False, reads: bool = False
+    ) -> Any:
         """Run a script in the next transaction. Merged scripts get a list of all waiting `args[0]`.
 
         A caller that is cancelled before its script was taken leaves nothing behind. One that is
         cancelled later waits for the outcome, then is cancelled: it is wholly done or not at all.
         """
-        job = Job(fn, args, merged, self._loop.create_future())
+        job = Job(fn, args, merged, reads, self._loop.create_future())
         self._queue.append(job)
         if not self._is_pumping():
             self._start_pump()

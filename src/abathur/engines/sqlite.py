@@ -135,18 +135,21 @@ class SqliteEngine:
     # -- transactions --------------------------------------------------------------------------
 
     async def write(self, fn: ScriptFunction[T], *args: Any) -> T:
-        lane = self._lane or await self._open_lane()
-        self._check()
-        return await lane.submit(fn, args)  # type: ignore[no-any-return]
+        return await self._submit(fn, args)  # type: ignore[no-any-return]
 
     async def merge(self, fn: MergedFunction, item: Any) -> Any:
         lane = self._lane or await self._open_lane()
         self._check()
         return await lane.submit(fn, (item,), merged=True)
 
+    async def _submit(self, fn: ScriptFunction[Any], args: tuple[Any, ...], *, reads: bool = False) -> Any:
+        lane = self._lane or await self._open_lane()
+        self._check()
+        return await lane.submit(fn, args, reads=reads)
+
     async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
         if self.memory:
-            return await self.write(fn, *args)
+            return await self._submit(fn, args, reads=True)  # type: ignore[no-any-return]
         self._check()
         async with self._permits:
             self._check()

@@ -67,15 +67,16 @@ TOMBSTONES: Final = Table(
 )
 
 
-def _append_only(table: str, columns: str, *, unless: str = "") -> tuple[Trigger, Trigger]:
+def _append_only(table: str, columns: str) -> tuple[Trigger, Trigger]:
     """The triggers by which a table of the trail refuses to be changed, by accident or by careless SQL."""
+    unless = "WHEN NOT EXISTS (SELECT 1 FROM abathur_meta WHERE key = 'audit_guard')"
     said = f"RAISE(ABORT, '{table} is append-only: only `abathur prune` removes from it')"
     return (
         Trigger(
             f"{table}_keeps_rows",
             table,
             PerDialect(
-                sqlite=f"CREATE TRIGGER {table}_keeps_rows BEFORE DELETE ON {table}{unless}"
+                sqlite=f"CREATE TRIGGER {table}_keeps_rows BEFORE DELETE ON {table} {unless}"
                 f" BEGIN SELECT {said}; END"
             ),
         ),
@@ -94,7 +95,6 @@ TRIGGERS: Final = (
     *_append_only(
         "audit",
         "id, timestamp, agent_id, task_id, action_type, action_data, result, actor",
-        unless=" WHEN NOT EXISTS (SELECT 1 FROM abathur_meta WHERE key = 'audit_guard')",
     ),
     *_append_only("audit_seals", "id, writer, sequence, sealed_at, ids, digests, previous, hash"),
     *_append_only("audit_checkpoints", "last_seal, last_row, previous, hash"),

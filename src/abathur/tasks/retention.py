@@ -46,6 +46,8 @@ class Pruned:
     by_status: Mapping[str, int]
     audit_rows: int
     """Rows of the audit trail that went with them; a tombstone has their place. 0 in a dry run."""
+    seals: int
+    """Seals of the oldest part of the trail, which was cut off because all of it had been pruned."""
     needed: int
     """Tasks that are old enough and stay, because a task that is left needs them."""
     refused: int

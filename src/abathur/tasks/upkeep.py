@@ -11,6 +11,7 @@ from typing import Final
 
 from attrs import define, field
 
+from abathur import audit
 from abathur.engines.base import Engine
 from abathur.errors import ConstraintError, InvalidInputError
 from abathur.script import Script
@@ -81,14 +82,29 @@ class Upkeep:
             before, seen = page.before, seen + page.seen
             if progress is not None:
                 progress(min(seen, total), total)
+        seals = await self._cut() if done.audit_rows else 0
         return Pruned(
             tasks=done.by_status.total(),
             by_status=dict(sorted(done.by_status.items())),
             audit_rows=done.audit_rows,
+            seals=seals,
             needed=done.needed,
             refused=done.refused,
             dry_run=dry_run,
         )
+
+    async def _cut(self) -> int:
+        """Cut off the oldest part of the trail, if all of it was pruned; returns how many seals that were."""
+        while await self._engine.write(audit.checkpoint):
+            pass
+        total = 0
+        while True:
+            began = time.monotonic()
+            seals = await self._engine.write(audit.cut, self._actor)
+            if not seals:
+                return total
+            total += seals
+            await asyncio.sleep(time.monotonic() - began)
 
     async def _remove(
         self, ids: Sequence[str], cutoffs: dict[str, int], done: _Done, *, dry_run: bool

@@ -5,9 +5,10 @@ VALUES (:timestamp, :task_id, :action_type, :action_data, :actor)
 -- last_id: the id of the row that was appended last.
 SELECT MAX(id) AS id FROM audit
 
--- seal: vouch for the rows of one transaction.
-INSERT INTO audit_seals (writer, sequence, sealed_at, ids, digests, previous, hash)
-VALUES (:writer, :sequence, :sealed_at, :ids, :digests, :previous, :hash)
+-- seal: vouch for the rows of one transaction. A checkpoint knows the number of the last one that was cut off.
+INSERT INTO audit_seals (id, writer, sequence, sealed_at, ids, digests, previous, hash)
+VALUES (COALESCE((SELECT MAX(id) FROM audit_seals), (SELECT MAX(last_seal) FROM audit_checkpoints), 0) + 1,
+        :writer, :sequence, :sealed_at, :ids, :digests, :previous, :hash)
 
 -- list: rows in the order of writing.
 SELECT id, timestamp, actor, agent_id, action_type, task_id, action_data, result FROM audit
@@ -27,13 +28,15 @@ SELECT (SELECT value FROM abathur_meta WHERE key = 'database_id') AS database_id
        (SELECT MIN(last_seal) FROM audit_checkpoints) AS first_checkpoint,
        (SELECT MIN(id) FROM audit_tombstones) AS first_tombstone,
        (SELECT MAX(last_seal) FROM audit_checkpoints) AS last_checkpoint,
-       (SELECT MAX(id) FROM audit_tombstones) AS last_tombstone
+       (SELECT MAX(id) FROM audit_tombstones) AS last_tombstone,
+       (SELECT COUNT(*) FROM audit_tombstones) AS tombstones
 
 -- beyond: the first row after those that are sealed.
 SELECT MIN(id) AS id FROM audit WHERE id > :after
 
--- start: the last row from before the trail began.
-SELECT (SELECT value FROM abathur_meta WHERE key = 'audit_starts_after') AS starts_after
+-- start: the last row from before the trail began, and the first seal.
+SELECT (SELECT value FROM abathur_meta WHERE key = 'audit_starts_after') AS starts_after,
+       (SELECT MIN(id) FROM audit_seals) AS first_seal
 
 -- adopted: how many rows are older than the trail.
 SELECT COUNT(*) AS n FROM audit WHERE id <= :starts_after
@@ -88,3 +91,26 @@ INSERT INTO abathur_meta (key, value) VALUES ('audit_guard', :now)
 
 -- take_guard_down: nobody else may; it never outlives its transaction.
 DELETE FROM abathur_meta WHERE key = 'audit_guard'
+
+-- checkpoint_at: the checkpoint that was made after a seal.
+SELECT last_seal, last_row, hash FROM audit_checkpoints WHERE last_seal = :seal
+
+-- first_kept: the first row that is about something else than pruning.
+SELECT id FROM audit WHERE id > :after AND action_type NOT IN (:pruned, :cut) ORDER BY id LIMIT 1
+
+-- cut_at: the last checkpoint before a row, within some seals of the start.
+SELECT last_seal, last_row, hash FROM audit_checkpoints
+WHERE (CAST(:before AS INTEGER) IS NULL OR last_row < :before) AND last_seal BETWEEN :fewest AND :most
+ORDER BY last_seal DESC LIMIT 1
+
+-- cut_rows: remove what is left of the rows before a cut: those that tell of pruning.
+DELETE FROM audit WHERE id > :after AND id <= :last
+
+-- cut_tombstones: remove the tombstones of rows before a cut.
+DELETE FROM audit_tombstones WHERE last_row <= :last
+
+-- cut_seals: remove the seals before a cut.
+DELETE FROM audit_seals WHERE id <= :last
+
+-- cut_checkpoints: remove the checkpoints before the one at which the trail is cut.
+DELETE FROM audit_checkpoints WHERE last_seal < :before

@@ -1,0 +1,52 @@
+"""Cutting: when all of the oldest part of the trail was pruned, its seals go too.
+
+Seals outlive the rows that were pruned, so without this the file would grow for ever. The trail is
+cut at a checkpoint, which keeps the hash of everything before it; a row of the trail vouches for that
+checkpoint. So what comes after the cut is as provable as before, and what came before is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from abathur import payload, times
+from abathur.audit.chain import start_of
+from abathur.audit.entries import append
+from abathur.audit.pruning import PRUNED, guard_down, guard_up
+from abathur.script import Script, Statement
+
+CUT: Final = "audit.cut"
+"""The action of the row that vouches for a cut."""
+FEWEST: Final = 500
+"""Seals that a cut removes at least: it adds one itself."""
+MOST: Final = 4_000
+"""Seals that one transaction removes at most; checkpoints are closer to each other."""
+
+
+def cut(actor: str | None, now: int) -> Script[int]:
+    """Cut off the oldest part of the trail in which no row of a task is left; returns how many seals."""
+    (at,) = yield Statement("audit.start")
+    starts_after = start_of(at["starts_after"])
+    if at["first_seal"] is None or starts_after is None:
+        return 0
+    kept = yield Statement("audit.first_kept", after=starts_after, pruned=PRUNED, cut=CUT)
+    found = yield Statement(
+        "audit.cut_at",
+        before=kept[0]["id"] if kept else None,
+        fewest=at["first_seal"] + FEWEST - 1,
+        most=at["first_seal"] + MOST - 1,
+    )
+    if not found:
+        return 0
+    checkpoint = found[0]
+    seals = int(checkpoint["last_seal"]) - int(at["first_seal"]) + 1
+    yield from guard_up(now)
+    yield Statement("audit.cut_rows", after=starts_after, last=checkpoint["last_row"])
+    yield Statement("audit.cut_tombstones", last=checkpoint["last_row"])
+    yield Statement("audit.cut_seals", last=checkpoint["last_seal"])
+    yield Statement("audit.cut_checkpoints", before=checkpoint["last_seal"])
+    yield from guard_down()
+    about = {name: checkpoint[name] for name in ("last_seal", "last_row", "hash")}
+    said = payload.encode({**about, "seals": seals}, "the audit data")
+    yield from append([(times.iso(now), None, CUT, said, actor)])
+    return seals
