@@ -12,8 +12,9 @@ from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import unquote
 
-from abathur import audit, ids, migrate, space, sql, times
+from abathur import audit, migrate, space, sql
 from abathur._version import __version__
+from abathur.closing import Closing, last_moment, probe
 from abathur.engines.base import Engine
 from abathur.engines.sqlite import MEMORY, SqliteEngine
 from abathur.errors import (
@@ -25,11 +26,9 @@ from abathur.errors import (
 from abathur.schema.declare import Schema
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
-from abathur.script import Emitted, Script, ScriptFunction, Statement
+from abathur.script import ScriptFunction
 from abathur.space import Space
-from abathur.tasks import claim, moves, settle, submit
 from abathur.tasks.api import Tasks
-from abathur.tasks.new import new_task
 from abathur.tasks.watch import Watch
 
 T = TypeVar("T")
@@ -88,9 +87,9 @@ class Database:
         self._engine: Engine = SqliteEngine(
             path_of(url),
             catalog,
-            closing=_Closing,
+            closing=Closing,
             observer=self._watch.committed,
-            recorded=_last_moment,
+            recorded=last_moment,
             durability=durability,
             lock_timeout=lock_timeout,
         )
@@ -112,7 +111,7 @@ class Database:
             self._schemas,
             version=__version__,
             environment=self._environment,
-            probe=_probe,
+            probe=probe,
             backup=self._backup,
             verify=verify,
             adopt=self._adopt,
@@ -237,50 +236,6 @@ class Database:
     def _ready(self) -> None:
         if self._state != "initialized":
             raise DatabaseClosedError if self._state == "closed" else NotInitializedError
-
-
-class _Closing:
-    """Ends each transaction: brings the counts up to date and seals the audit rows."""
-
-    def __init__(self) -> None:
-        self._chain = self._next = audit.Chain(ids.new_id())
-
-    def script(self, emitted: Emitted, now: int) -> Script[None]:
-        self._next = self._chain  # the last transaction may have been lost after its seal
-        if moves.RECOUNT in emitted:
-            yield from moves.count_again()
-        else:
-            yield from moves.count(moves.observed(emitted))
-        rows = audit.observed(emitted)
-        if rows:
-            self._next = yield from self._chain.seal(rows, now)
-
-    def committed(self) -> None:
-        self._chain = self._next
-
-
-def _probe(now: int) -> Script[None]:
-    """Use the tables as the library does; `migrate` undoes it. Finds CHECKs and triggers in the way."""
-    agent_type = ids.new_id()
-    (task,) = yield from submit.enqueue(
-        [new_task("probe", agent_type=agent_type, input={"probe": True})], now
-    )
-    request = claim.Request("probe", (agent_type,), 1, 1.0)
-    ((held,),) = yield from claim.claim_calls([request], now)
-    yield from settle.complete(held, {"probe": True}, now=now)
-    yield from _Closing().script(
-        {
-            moves.TOPIC: [moves.Move(task.id, agent_type, "new", "ready", None, "{}")],
-            audit.TOPIC: [(times.iso(now), None, "probe", None, None)],
-        },
-        now,
-    )
-
-
-def _last_moment() -> Script[int]:
-    rows = yield Statement("audit.last_sealed_at")
-    moment = rows[0]["sealed_at"] if rows else 0
-    return moment if isinstance(moment, int) else 0  # in a damaged file it may be anything
 
 
 def path_of(url: str | Path) -> Path | str:
