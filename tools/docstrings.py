@@ -1,0 +1,120 @@
+"""For the reference: what docstrings say about parameters becomes a list, and names of errors become links.
+
+The library's docstrings are prose: "prompt: what to do, in words. agent_type: which handlers may claim it."
+Here such sentences are given to mkdocstrings as an "Args:" section. attrs makes a class's `__init__` when it is
+imported; mkdocstrings only reads the source, so the parameters are read from the fields.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+from typing import Any
+
+import griffe
+
+ERRORS = Path(__file__).resolve().parent.parent / "src" / "abathur" / "errors" / "__init__.py"
+CONSTRUCTED = ("abathur.schema.declare.", "abathur.models.Prerequisite")
+"""The attrs classes that a user makes; the others are handed out, and nobody needs their parameters."""
+
+
+def public_errors() -> frozenset[str]:
+    """The names in `abathur.errors.__all__`, without importing it."""
+    for node in ast.parse(ERRORS.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return frozenset(ast.literal_eval(node.value))
+    raise ValueError(f"{ERRORS} has no __all__")
+
+
+def split(text: str, names: list[str]) -> tuple[str, dict[str, str]]:
+    """A docstring without its sentences about parameters, and those: {name: what it means}.
+
+    Such a sentence begins with the name and a colon, at the beginning of a paragraph or after another
+    sentence, and goes to the next one or to the end of its paragraph.
+    """
+    found: dict[str, str] = {}
+    if not names:
+        return text, found
+    alternatives = "|".join(map(re.escape, names))
+    begins = re.compile(rf"(?:(?<=[.?!)])\s|\A)\s*({alternatives}):\s", re.MULTILINE)
+    kept = []
+    for paragraph in re.split(r"\n\s*\n", text):
+        pieces = begins.split(paragraph)
+        if pieces[0].strip():
+            kept.append(pieces[0].rstrip())
+        found.update(
+            (name, " ".join(meaning.split())) for name, meaning in zip(pieces[1::2], pieces[2::2], strict=True)
+        )
+    return "\n\n".join(kept), found
+
+
+def with_links(text: str, errors: frozenset[str]) -> str:
+    """The text with every name of an error as a link to its section of errors.md."""
+    return re.sub(
+        r"`?\b([A-Z]\w*Error)(s?)\b`?",
+        lambda match: f"[`{match[1]}`][{match[1].lower()}]{match[2]}" if match[1] in errors else match[0],
+        text,
+    )
+
+
+class Docstrings(griffe.Extension):
+    """The extension that zensical.toml names."""
+
+    def __init__(self) -> None:
+        self._errors = public_errors()
+
+    def on_class_members(self, *, cls: griffe.Class, **_: Any) -> None:
+        """Give an attrs class the `__init__` that attrs will make."""
+        if cls.path.startswith(CONSTRUCTED) and "__init__" not in cls.members:
+            names = [name for name, member in cls.members.items() if is_field(member)]
+            parameters = griffe.Parameters(
+                griffe.Parameter("self", kind=griffe.ParameterKind.positional_or_keyword),
+                *sorted(
+                    (parameter(cls.members[name]) for name in names),
+                    key=lambda one: one.kind is griffe.ParameterKind.keyword_only,
+                ),
+            )
+            init = griffe.Function("__init__", parameters=parameters, parent=cls)
+            cls.set_member("__init__", init)
+
+    def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
+        """Rewrite every docstring, when everything is known."""
+        self._rewrite(pkg)
+
+    def _rewrite(self, thing: griffe.Object) -> None:
+        if thing.docstring is not None:
+            self._rewrite_docstring(thing, thing.docstring)
+        for member in thing.members.values():
+            if isinstance(member, griffe.Object):
+                self._rewrite(member)
+
+    def _rewrite_docstring(self, thing: griffe.Object, docstring: griffe.Docstring) -> None:
+        names = []
+        if isinstance(thing, (griffe.Class, griffe.Function)):
+            names = [one.name.lstrip("*") for one in thing.parameters if one.name not in ("self", "cls")]
+        # `::` at the end of a line announces code in reStructuredText; in Markdown one colon does.
+        text = re.sub(r"::(?=\n\n)", ":", inspect.cleandoc(docstring.value))
+        text, meanings = split(with_links(text, self._errors), names)
+        if meanings:
+            lines = [f"    {name}: {meaning}" for name, meaning in meanings.items()]
+            text = "\n".join([text, "", "Args:", *lines])
+        docstring.value = text
+
+
+def is_field(member: griffe.Object | griffe.Alias) -> bool:
+    """Whether attrs makes a parameter of it."""
+    return isinstance(member, griffe.Attribute) and member.annotation is not None and "property" not in member.labels
+
+
+def parameter(field: Any) -> griffe.Parameter:
+    """The parameter for a field: ``name: type``, ``name: type = default`` or ``name: type = field(...)``."""
+    default = field.value
+    kind = griffe.ParameterKind.positional_or_keyword
+    if isinstance(default, griffe.ExprCall) and str(default.function) == "field":
+        options = {one.name: one.value for one in default.arguments if isinstance(one, griffe.ExprKeyword)}
+        default = options.get("default")
+        if str(options.get("kw_only")) == "True":
+            kind = griffe.ParameterKind.keyword_only
+    return griffe.Parameter(field.name, annotation=field.annotation, kind=kind, default=default)
