@@ -46,7 +46,7 @@ format: $(TOOLS)
 
 docs: $(DOCS)
 	rm -rf site
-	$(BIN)/zensical build --strict --clean
+	PYTHONPATH=. $(BIN)/zensical build --strict --clean
 	$(BIN)/python tools/check_site.py site
 
 bench: $(TOOLS)

@@ -192,7 +192,7 @@ class Database:
     async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
         """Run a script of your own that only reads, on one snapshot; it does not wait for writers.
 
-        `fn` and `args` are those of `run`. A statement that writes is refused with an EngineError.
+        `fn` and `args` are those of `run`. In a file, a statement that writes raises ReadOnlyDatabaseError.
         """
         self._ready()
         return await self._engine.read(fn, *args)

@@ -33,7 +33,8 @@ class Row(Protocol):
 
     def __getitem__(self, column: str, /) -> Any: ...
 
-    def keys(self) -> Any: ...
+    def keys(self) -> Any:
+        """The names of its columns."""
 
 
 class Statement:
