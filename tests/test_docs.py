@@ -259,8 +259,9 @@ def test_a_broken_site_is_noticed(tmp_path):
 
 def test_sentences_about_parameters_are_found():
     text = "Do it.\n\nname: what it\nis called. rows: many. Others too.\n\nRaises LeaseLostError or KeyError."
-    kept, found = prose_of.split(text, ["name", "rows", "other"])
-    assert kept == "Do it.\n\nRaises LeaseLostError or KeyError."
+    before, found, after = prose_of.split(text, ["name", "rows", "other"])
+    assert (before, after) == ("Do it.", "Raises LeaseLostError or KeyError.")
+    assert prose_of.split(text, []) == (text, {}, "")
     assert found == {"name": "what it is called.", "rows": "many. Others too."}
     linked = prose_of.with_links("Raises LeaseLostError or `KeyError`.", prose_of.public_errors())
     assert linked == "Raises [`LeaseLostError`][leaselosterror] or `KeyError`."

@@ -49,6 +49,8 @@ class Docstrings(griffe.Extension):
         for member in thing.members.values():
             if isinstance(member, griffe.Object):
                 self._rewrite(member)
+        if isinstance(thing, griffe.Class) and thing.docstring is not None:
+            list_fields(thing, thing.docstring)
 
     def _rewrite_docstring(self, thing: griffe.Object, docstring: griffe.Docstring) -> None:
         names = []
@@ -56,11 +58,21 @@ class Docstrings(griffe.Extension):
             names = [one.name.lstrip("*") for one in thing.parameters if one.name not in ("self", "cls")]
         # `::` at the end of a line announces code in reStructuredText; in Markdown one colon does.
         text = re.sub(r"::(?=\n\n)", ":", inspect.cleandoc(docstring.value))
-        text, meanings = split(with_links(text, self._errors), names)
-        if meanings:
-            lines = [f"    {name}: {meaning}" for name, meaning in meanings.items()]
-            text = "\n".join([text, "", "Args:", *lines])
-        docstring.value = text
+        before, meanings, after = split(with_links(text, self._errors), names)
+        arguments = [f"    {name}: {meaning}" for name, meaning in meanings.items()]
+        section = "\n".join(["Args:", *arguments]) if arguments else ""
+        docstring.value = "\n\n".join(filter(None, (before, section, after)))
+
+
+def list_fields(cls: griffe.Class, docstring: griffe.Docstring) -> None:
+    """Make one list of the fields of a value, where each would have a heading of its own."""
+    lines = []
+    for name, member in cls.members.items():
+        if is_field(member) and member.docstring is not None:
+            lines.append(f"    {name}: {' '.join(member.docstring.value.split())}")
+            member.docstring = None
+    if lines:
+        docstring.value = "\n".join([docstring.value, "", "Attributes:", *lines])
 
 
 def is_field(member: griffe.Object | griffe.Alias) -> bool:

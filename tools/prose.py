@@ -17,26 +17,24 @@ def public_errors() -> frozenset[str]:
     raise ValueError(f"{ERRORS} has no __all__")
 
 
-def split(text: str, names: list[str]) -> tuple[str, dict[str, str]]:
-    """A docstring without its sentences about parameters, and those: {name: what it means}.
+def split(text: str, names: list[str]) -> tuple[str, dict[str, str], str]:
+    """A docstring in three: before its sentences about parameters, {name: what it means}, after them.
 
     Such a sentence begins with the name and a colon, at the beginning of a paragraph or after another
     sentence, and goes to the next one or to the end of its paragraph.
     """
+    alternatives = "|".join(map(re.escape, names)) or r"(?!)"
+    begins = re.compile(rf"(?:(?<=[.?!)])\s|\A)\s*({alternatives}):\s")
     found: dict[str, str] = {}
-    if not names:
-        return text, found
-    alternatives = "|".join(map(re.escape, names))
-    begins = re.compile(rf"(?:(?<=[.?!)])\s|\A)\s*({alternatives}):\s", re.MULTILINE)
-    kept = []
+    before: list[str] = []
+    after: list[str] = []
     for paragraph in re.split(r"\n\s*\n", text):
-        pieces = begins.split(paragraph)
-        if pieces[0].strip():
-            kept.append(pieces[0].rstrip())
-        found.update(
-            (name, " ".join(meaning.split())) for name, meaning in zip(pieces[1::2], pieces[2::2], strict=True)
-        )
-    return "\n\n".join(kept), found
+        first, *pieces = begins.split(paragraph)
+        (after if found else before).append(first.rstrip())
+        found |= {
+            name: " ".join(meaning.split()) for name, meaning in zip(pieces[::2], pieces[1::2], strict=True)
+        }
+    return "\n\n".join(filter(None, before)), found, "\n\n".join(filter(None, after))
 
 
 def with_links(text: str, errors: frozenset[str]) -> str:
