@@ -1,15 +1,14 @@
 """Every error of the library, really raised: each function here does in a directory what its error is about.
 
-tests/test_errors_page.py compares the messages with the examples in docs/errors.md. Databases, files, limits and
-forks are real. Two things cannot be had on a machine for tests: `NetworkFileSystemError` and
-`UnsupportedVersionError` are raised by the real checks, to which the local file system's kind, or this SQLite,
-is declared to be one of those that they refuse.
+tests/test_errors_page.py compares the messages with the examples in docs/errors.md. Databases, files, limits
+and forks are real. Two things cannot be had on a machine for tests: `NetworkFileSystemError` and
+`UnsupportedVersionError` are raised by the real checks, to which the local file system's kind, or this
+SQLite, is declared to be one of those that they refuse.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import sqlite3
 import subprocess

@@ -1,4 +1,4 @@
-"""The documentation is whole: navigation, links, the reference, and the pages that repeat what the code says."""
+"""The documentation is whole: navigation, links, the reference, and what pages repeat of the code."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import re
 import tomllib
 from itertools import product
 from pathlib import Path
+from types import FunctionType
 from typing import Any
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -43,7 +44,7 @@ def test_every_page_is_in_the_navigation_and_every_entry_is_a_page():
     there = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")}
     listed = navigation(project["nav"])
     assert len(listed) == len(set(listed))
-    none_of(sorted(there - set(listed)), "zensical.toml, nav: give these pages a place (uncomment their lines):")
+    none_of(sorted(there - set(listed)), "zensical.toml, nav lacks these pages (are their lines comments?):")
     none_of(sorted(set(listed) - there), "zensical.toml, nav: there are no such pages:")
 
 
@@ -54,8 +55,9 @@ CODE = re.compile(r"^(`{3,}|~{3,}).*?^\1`*\s*$", re.MULTILINE | re.DOTALL)
 
 
 def prose(path: Path) -> str:
-    """A page without its code blocks and code spans."""
-    return re.sub(r"`[^`\n]*`", lambda span: span[0].strip("`"), CODE.sub("", path.read_text(encoding="utf-8")))
+    """A page without its code blocks, and without the marks of code spans."""
+    text = CODE.sub("", path.read_text(encoding="utf-8"))
+    return re.sub(r"`[^`\n]*`", lambda span: span[0].strip("`"), text)
 
 
 def anchors(path: Path) -> set[str]:
@@ -97,7 +99,8 @@ def public(module: str) -> dict[str, Any]:
         if not name.startswith("_") and getattr(thing, "__module__", None) == module
     ]
     things = {name: getattr(home, name) for name in names if name not in NOT_FOR_USERS.get(module, ())}
-    return {name: thing for name, thing in things.items() if inspect.isclass(thing) or inspect.isfunction(thing)}
+    kinds = (type, FunctionType)
+    return {name: thing for name, thing in things.items() if isinstance(thing, kinds)}
 
 
 def referred() -> dict[str, Any]:
@@ -129,7 +132,8 @@ def test_public_modules_and_the_version_are_named_in_the_reference():
 
 
 def test_nothing_is_shown_twice():
-    paths = [path for page in (DOCS / "reference").glob("*.md") for path in DIRECTIVE.findall(page.read_text())]
+    pages = [page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md")]
+    paths = [path for page in pages for path in DIRECTIVE.findall(page)]
     assert len(paths) == len(set(paths))
 
 
@@ -160,16 +164,18 @@ def test_every_field_of_a_value_that_is_handed_out_says_what_it_means():
         if thing.__name__ not in FIELDS:
             continue
         source = inspect.getsource(thing)
-        for name in thing.__annotations__:
-            if not re.search(rf'^    {name}: [^\n]*\n    """\S', source, flags=re.MULTILINE):
-                problems.append(f"{path}.{name}")
+        problems += [
+            f"{path}.{name}"
+            for name in thing.__annotations__
+            if not re.search(rf'^    {name}: [^\n]*\n    """\S', source, flags=re.MULTILINE)
+        ]
     none_of(problems, "Write a docstring below these fields:")
 
 
-@pytest.mark.parametrize("path", ["abathur.Database", "abathur.Runner", "abathur.Statement", "abathur.Prerequisite"])
-def test_every_argument_of_what_users_make_is_explained(path):
-    thing = referred()[path]
-    _explained(path, thing)
+@pytest.mark.parametrize("name", ["Database", "Runner", "Statement", "Prerequisite"])
+def test_every_argument_of_what_users_make_is_explained(name):
+    path = f"abathur.{name}"
+    _explained(path, referred()[path])
 
 
 def test_every_argument_of_what_a_schema_is_declared_with_is_explained():
@@ -197,7 +203,7 @@ NEW = "new"
 
 
 def test_the_diagram_has_exactly_the_moves_of_the_code():
-    root = ElementTree.parse(DOCS / "states.svg").getroot()  # a file of ours
+    root = ET.parse(DOCS / "states.svg").getroot()  # a file of ours
     groups = [group for group in root.iter("{http://www.w3.org/2000/svg}g") if group.get("class") == "move"]
     drawn = [
         move
@@ -242,7 +248,9 @@ def test_every_status_is_explained_on_the_page():
 
 def test_a_broken_site_is_noticed(tmp_path):
     (tmp_path / "sub").mkdir()
-    (tmp_path / "good.html").write_text('<h1 id="top">x</h1><a href="sub/page.html#here">x</a><a href="#top">x</a>')
+    (tmp_path / "good.html").write_text(
+        '<h1 id="top">x</h1><a href="sub/page.html#here">x</a><a href="#top">x</a>'
+    )
     (tmp_path / "sub" / "page.html").write_text(
         '<p id="here"><a href="../good.html#top">x</a><a href="https://example.org/">out</a>'
         '<link rel="canonical" href="https://example.org/"><img src="data:image/png;base64,AA">'
@@ -250,7 +258,8 @@ def test_a_broken_site_is_noticed(tmp_path):
     assert check_site.problems(tmp_path) == []
     (tmp_path / "bad.html").write_text(
         '<a href="none.html">\n<a href="good.html#nowhere">\n<a href="#nowhere">\n<img src="none.png">\n'
-        '<script src="https://cdn.example.org/x.js"></script>\n<link rel="stylesheet" href="//example.org/x.css">'
+        '<script src="https://cdn.example.org/x.js"></script>\n'
+        '<link rel="stylesheet" href="//example.org/x.css">'
     )
     found = check_site.problems(tmp_path)
     assert [int(line.split(":")[1]) for line in found] == [5, 6, 1, 2, 3, 4]

@@ -81,7 +81,8 @@ def main() -> int:
     found = problems(site)
     sys.stdout.writelines(f"{line}\n" for line in found)
     if not found:
-        sys.stdout.write(f"{len(list(site.rglob('*.html')))} pages: no broken link, nothing from another host\n")
+        count = len(list(site.rglob("*.html")))
+        sys.stdout.write(f"{count} pages: no broken link, nothing from another host\n")
     return bool(found)
 
 

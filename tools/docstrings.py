@@ -1,8 +1,8 @@
 """For the reference: what docstrings say about parameters becomes a list, and names of errors become links.
 
 The library's docstrings are prose: "prompt: what to do, in words. agent_type: which handlers may claim it."
-Here such sentences are given to mkdocstrings as an "Args:" section. attrs makes a class's `__init__` when it is
-imported; mkdocstrings only reads the source, so the parameters are read from the fields.
+Here such sentences are given to mkdocstrings as an "Args:" section. attrs makes a class's `__init__` when it
+is imported; mkdocstrings only reads the source, so the parameters are read from the fields.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def list_fields(cls: griffe.Class, docstring: griffe.Docstring) -> None:
 
 def is_field(member: griffe.Object | griffe.Alias) -> bool:
     """Whether attrs makes a parameter of it."""
-    return isinstance(member, griffe.Attribute) and member.annotation is not None and "property" not in member.labels
+    is_attribute = isinstance(member, griffe.Attribute) and "property" not in member.labels
+    return is_attribute and member.annotation is not None
 
 
 def parameter(field: Any) -> griffe.Parameter:

@@ -89,8 +89,9 @@ class Built:
 class Emit:
     """Something for the end of the transaction, such as rows to be sealed; no statement.
 
-    `topic` says what it is about. `values` are added to the transaction's list for `topic`. The engine gives all of them to its
-    closing script before the commit, and to its observer after it; a rollback forgets them.
+    `topic` says what it is about, and `values` are added to the transaction's list for it. The engine
+    gives all of them to its closing script before the commit, and to its observer after it; a rollback
+    forgets them.
     """
 
     __slots__ = ("topic", "values")
