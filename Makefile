@@ -11,10 +11,11 @@ BENCH ?=
 BIN := $(VENV)/bin
 LIBRARY := $(VENV)/.library-installed
 TOOLS := $(VENV)/.tools-installed
+DOCS := $(VENV)/.docs-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format docs bench clean
 .DELETE_ON_ERROR:
 
 help:
@@ -22,6 +23,7 @@ help:
 	@echo "make test    the checks, then all tests"
 	@echo "make check   ruff, mypy, pyright and import-linter"
 	@echo "make format  put the code into the form that the checks ask for"
+	@echo "make docs    the documentation as a site, in ./site/; a warning or a broken link is a failure"
 	@echo "make bench   reproducible comparisons, each printing its method"
 	@echo "make clean   remove .venv and everything else that was made here"
 
@@ -42,12 +44,17 @@ format: $(TOOLS)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(DOCS)
+	rm -rf site
+	PYTHONPATH=. $(BIN)/zensical build --strict --clean
+	$(BIN)/python tools/check_site.py site
+
 bench: $(TOOLS)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:
 	rm -rf $(VENV) abathur-demo build dist site htmlcov .coverage .coverage.*
-	rm -rf .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .cache .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---------------------------------------------------------------- the environment
@@ -73,4 +80,8 @@ $(LIBRARY): pyproject.toml | $(BIN)/python
 
 $(TOOLS): $(LIBRARY)
 	$(PIP) install --quiet --editable . --group dev
+	@touch $@
+
+$(DOCS): $(LIBRARY)
+	$(PIP) install --quiet --group docs
 	@touch $@

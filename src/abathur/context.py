@@ -14,7 +14,7 @@ class DoNotRetry(Exception):  # noqa: N818  # it says what to do, as the field's
 
 
 class Context:
-    """The first and only argument of a handler."""
+    """The first and only argument of a handler. `db` is the Database, `claim` the handler's claim."""
 
     def __init__(self, db: Database, claim: Claim, running: Running) -> None:
         self.db = db
@@ -28,7 +28,7 @@ class Context:
 
     @property
     def input(self) -> Any:
-        """The task's input."""
+        """The task's input, a JSON value; ``{}`` when none was given."""
         return self.claim.task.input
 
     @property
@@ -42,7 +42,9 @@ class Context:
         return self._running.why is not None
 
     async def progress(self, fraction: float | None = None, message: str | None = None) -> None:
-        """Say how far the work is, 0 to 1, and in a line. Renews the lease.
+        """Say how far the work is. Renews the lease.
+
+        fraction: 0 to 1. message: one line.
 
         Raises LeaseLostError when the task is no longer this worker's.
         """
@@ -52,12 +54,19 @@ class Context:
     async def enqueue(self, prompt: str, **parameters: Any) -> Task:
         """Make a task as a part of this one; takes the parameters of `db.tasks.enqueue`.
 
+        prompt: what to do, in words. parameters: all others; `parent`, `project` and `created_by` are
+        this task's unless given.
+
         A handler that is run again makes it again, so give it a `key`, such as one with `ctx.task.id`.
+        Raises as `db.tasks.enqueue` does.
         """
         return await self.db.tasks.enqueue(prompt, **self._as_part(parameters))
 
     async def enqueue_many(self, tasks: list[dict[str, Any]]) -> list[Task]:
-        """Make many tasks as parts of this one, all or none; as `db.tasks.enqueue_many`."""
+        """Make many tasks as parts of this one, all or none.
+
+        tasks: mappings, as for `db.tasks.enqueue_many`. Raises as that does.
+        """
         return await self.db.tasks.enqueue_many([self._as_part(task) for task in tasks])
 
     def _as_part(self, parameters: dict[str, Any]) -> dict[str, Any]:

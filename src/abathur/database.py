@@ -42,13 +42,15 @@ class Database:
     ``Database("agents.db")``, a Path, ``":memory:"`` or ``"sqlite:///agents.db"``. Open it with
     ``async with Database(...) as db:``, or with ``await db.initialize()`` and ``await db.close()``.
 
-    schema, queries: an application's own tables, and its own statements (a directory of `.sql` files
-    or a mapping of names to SQL). environment: ``production``, ``development`` or ``test``, else
-    ABATHUR_ENVIRONMENT; it must agree with the database's stamp. durability: ``full`` survives a
-    power cut, ``normal`` only the death of processes. lock_timeout: seconds to wait for another
-    process's transaction. backup: copy a database that holds rows before its schema is changed.
-    adopt: accept another application's file. project: recorded in the stamp. actor: who does it, for
-    the audit trail.
+    url: the database. schema: an application's own tables, as one Schema or several. queries: its own
+    statements, as a directory of `.sql` files or a mapping of names to SQL. environment: ``production``,
+    ``development`` or ``test``, else ABATHUR_ENVIRONMENT; it must agree with the database's stamp.
+    durability: ``full`` survives a power cut, ``normal`` only the death of processes. lock_timeout:
+    seconds to wait for another process's transaction. backup: copy a database that holds rows before
+    its schema is changed. adopt: accept another application's file. project: recorded in the stamp.
+    actor: who does it, for the audit trail; else the host's name and the process id.
+
+    Raises InvalidInputError or InvalidUrlError. Nothing is opened before `initialize()`.
 
     `db.tasks.list` goes by id. That is the order of submission for tasks made by this library; tasks
     of adopted older databases have random ids.
@@ -102,8 +104,8 @@ class Database:
         """Open the database and bring it to today's schema. Run again, it changes nothing.
 
         `verify` compares every table even if the stamp says that nothing has changed. The report's
-        `steps` are empty when there was nothing to do. Raises an OpenError or an EngineError, and then
-        nothing in the database was changed.
+        `steps` are empty when there was nothing to do. Raises an OpenError, a LifecycleError or an
+        EngineError, and then nothing in the database was changed.
         """
         await self._open()
         report = await migrate.migrate(
@@ -179,13 +181,21 @@ class Database:
     async def run(self, fn: ScriptFunction[T], *args: Any) -> T:
         """Run a script of your own in one write transaction and return its result.
 
-        See `abathur.script`. It may use `abathur.tasks.enqueue` and `complete` with `yield from`.
+        fn: a generator function that yields Statements; with a parameter `now` it is given the time of
+        the transaction, in microseconds since the epoch. args: what it is called with, `now` left out.
+
+        It may use `abathur.tasks.enqueue` and `complete` with `yield from`. What the script raises is
+        raised here, and then nothing of it was applied. Raises also UnknownStatementError,
+        InvalidInputError, LifecycleError or EngineError.
         """
         self._ready()
         return await self._engine.write(fn, *args)
 
     async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
-        """Run a script of your own that only reads; it does not wait for writers."""
+        """Run a script of your own that only reads, on one snapshot; it does not wait for writers.
+
+        `fn` and `args` are those of `run`. In a file, a statement that writes raises ReadOnlyDatabaseError.
+        """
         self._ready()
         return await self._engine.read(fn, *args)
 

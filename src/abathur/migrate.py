@@ -46,12 +46,19 @@ class Report:
     """What `initialize()` did. `steps` is empty when nothing had to change."""
 
     steps: tuple[Step, ...] = ()
+    """What was done, in this order."""
     notes: tuple[str, ...] = ()
+    """Differences from the declaration that need nothing, in words."""
     backup: Path | None = None
+    """The copy from before, if one was made."""
     took_ms: float = 0.0
+    """Milliseconds from the first look to the end."""
     environment: str = ""
+    """``production``, ``development`` or ``test``."""
     database_id: str = ""
+    """The database's own id; a copy of the file has the same."""
     created: bool = False
+    """Whether there was no database before."""
 
 
 @frozen(kw_only=True)

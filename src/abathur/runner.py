@@ -64,6 +64,8 @@ class _Agent:
 class Runner:
     """Runs the tasks of its agent types until it is stopped.
 
+    db: an initialized Database. worker: its name, else the host's name and the process id.
+
     concurrency: handlers at a time. lease: seconds; it is renewed every third of it, and when this
     process dies, the task goes to another worker after that time at most. grace: seconds that
     handlers get to finish when the runner is stopped; then they are cancelled and their tasks

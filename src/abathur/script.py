@@ -33,15 +33,19 @@ class Row(Protocol):
 
     def __getitem__(self, column: str, /) -> Any: ...
 
-    def keys(self) -> Any: ...
+    def keys(self) -> Any:
+        """The names of its columns."""
 
 
 class Statement:
     """A named statement from `sql/` or from an application's `queries`.
 
-    Keyword arguments are its `:parameters`. With `rows`, the statement is executed once for each of
-    them, and answers with one row: how many rows of the table it `changed` in all. They are mappings,
-    or tuples whose places `columns` names.
+    name: ``topic.name``, as it is defined. rows: mappings, or tuples whose places `columns` names; the
+    statement is executed once for each, and answers with one row: how many rows of the table it
+    `changed` in all. columns: the parameters' names for rows that are tuples. params: the statement's
+    `:parameters`, as keyword arguments.
+
+    A script that yields it receives a list of rows, which are read by column name.
     """
 
     __slots__ = ("columns", "name", "params", "rows")
@@ -66,7 +70,10 @@ class Statement:
 
 
 class Built:
-    """SQL that was put together at run time. Only the code of the schema may yield it."""
+    """SQL that was put together at run time. Only the code of the schema may yield it.
+
+    `sql` has a `?` for each value of `params`.
+    """
 
     __slots__ = ("name", "params", "sql")
 
@@ -82,8 +89,9 @@ class Built:
 class Emit:
     """Something for the end of the transaction, such as rows to be sealed; no statement.
 
-    `values` are added to the transaction's list for `topic`. The engine gives all of them to its
-    closing script before the commit, and to its observer after it; a rollback forgets them.
+    `topic` says what it is about, and `values` are added to the transaction's list for it. The engine
+    gives all of them to its closing script before the commit, and to its observer after it; a rollback
+    forgets them.
     """
 
     __slots__ = ("topic", "values")

@@ -162,7 +162,7 @@ class MigrationError(OpenError):
 
     def __init__(self, path: str, step: str, found: str) -> None:
         super().__init__(
-            f"Bringing {path} to today's schema failed at {step}: {found}.",
+            f"Bringing {path} to today's schema failed at {step}: {found.removesuffix('.')}.",
             "Expected every step to work, and a task to be enqueued, claimed and completed after them.",
             "Everything was undone. `abathur migrate --plan` shows the steps; "
             "a CHECK or trigger of your own on abathur's tables is the usual cause.",

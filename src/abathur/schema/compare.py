@@ -17,10 +17,15 @@ class Conflict:
     """Something that cannot hold what is declared, and what its owner can do about it."""
 
     table: str
+    """The table that is meant."""
     column: str | None
+    """Its column, or None when it is about the whole table."""
     found: str
+    """What is there."""
     declared: str
+    """What the declaration says."""
     remedy: str
+    """What can be done about it."""
 
     def __str__(self) -> str:
         where = f"{self.table}.{self.column}" if self.column else self.table

@@ -33,7 +33,10 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 @frozen
 class PerDialect:
-    """A piece of SQL that is written differently per dialect; None where it has no place."""
+    """A piece of SQL that is written differently per dialect; None where it has no place.
+
+    sqlite: the text for SQLite. postgres: the text for PostgreSQL.
+    """
 
     sqlite: str | None = None
     postgres: str | None = None
@@ -62,7 +65,11 @@ def in_dialect(text: Sql | None, dialect: str) -> str | None:
 
 @frozen
 class Reference:
-    """The column of another table that a column points to."""
+    """The column of another table that a column points to.
+
+    table: the other table. column: its column. on_delete: what becomes of the row that points when the
+    other one is deleted, as in CREATE TABLE.
+    """
 
     table: str
     column: str = "id"
@@ -72,6 +79,12 @@ class Reference:
 @frozen(cache_hash=True)
 class Column:
     """One column. `default`, `check` and `generated` are SQL expressions, written as in CREATE TABLE.
+
+    name: lower-case letters, digits and underscores, 63 at most. type: as in CREATE TABLE, such as
+    ``TEXT``. not_null: whether it refuses NULL. default: the value of a row that gives none.
+    primary_key: whether it alone is the table's key. autoincrement: never give an id twice, for an
+    INTEGER primary key. references: the column that it points to. check: what must be true of a value.
+    collate: how text is compared. generated: what computes the value.
 
     A NOT NULL column without a default can only be added as a nullable one to a table that exists.
     """
@@ -90,7 +103,11 @@ class Column:
 
 @frozen
 class ForeignKey:
-    """A foreign key of several columns."""
+    """A foreign key of several columns.
+
+    columns: the columns that point. table: the other table. references: its columns, in the same order.
+    on_delete: as in CREATE TABLE.
+    """
 
     columns: tuple[str, ...]
     table: str
@@ -102,8 +119,11 @@ class ForeignKey:
 class Table:
     """An ordinary table.
 
-    `free_foreign_keys` are columns on which an older foreign key must not exist, because it would
-    block an insert or a prune; one that is found is lifted.
+    name: lower-case; begin it with your own owner's name, so that it meets nobody else's. columns: in
+    their order. primary_key: the columns of a key of several. unique: each a group of columns whose
+    values together are unique. checks: expressions that must be true of a row. foreign_keys: those of
+    several columns. without_rowid: as in CREATE TABLE. free_foreign_keys: columns on which an older
+    foreign key must not exist, because it would block an insert or a prune; one that is found is lifted.
     """
 
     name: str
@@ -123,7 +143,11 @@ class Table:
 
 @frozen(cache_hash=True)
 class Index:
-    """An index over columns or expressions such as ``"rank"`` or ``"timestamp DESC"``.
+    """An index over columns or expressions.
+
+    name: unique among all indexes and tables. table: the table that it is on. columns: columns or
+    expressions such as ``"rank"`` or ``"timestamp DESC"``. unique: whether two rows may not be equal in
+    it. where: for a partial index, which rows are in it.
 
     A new definition gets a new name: two versions of a program that define one name differently
     would replace each other's for ever.
@@ -138,7 +162,11 @@ class Index:
 
 @frozen
 class Trigger:
-    """A trigger; `sql` is its whole CREATE TRIGGER statement."""
+    """A trigger.
+
+    name: unique among all triggers. table: the table that it is on. sql: its whole CREATE TRIGGER
+    statement.
+    """
 
     name: str
     table: str
@@ -147,7 +175,10 @@ class Trigger:
 
 @frozen
 class VirtualTable:
-    """A virtual table, such as a full-text index. It is created when missing, and never altered."""
+    """A virtual table, such as a full-text index. It is created when missing, and never altered.
+
+    name: lower-case. module: such as ``fts5``. arguments: what stands in the parentheses after it.
+    """
 
     name: str
     module: str
@@ -158,8 +189,9 @@ class VirtualTable:
 class Backfill:
     """The value for a column that a plan adds to a table with rows.
 
-    It is applied only if the table had every column in `requires` before; of several for one column
-    the first that fits is taken.
+    table: the table. column: its new column. expression: SQL over the row's other columns. requires:
+    columns that the table must have had before, else it is not applied; of several for one column the
+    first that fits is taken.
     """
 
     table: str
@@ -172,7 +204,9 @@ class Backfill:
 class CopyRows:
     """Copies, once, the rows that an older table still holds into the table that replaced it.
 
-    Rows whose `key` is in the target already must be equal there; if one is not, that is a conflict.
+    source: the older table. target: the declared one. key: rows whose key is in the target already
+    must be equal there; if one is not, that is a conflict.
+
     The older table stays.
     """
 
@@ -183,7 +217,11 @@ class CopyRows:
 
 @frozen
 class InsertRows:
-    """Fills a table that the same plan creates, if every ``(table, column)`` of `requires` was there."""
+    """Fills a table that the same plan creates.
+
+    table: the new table. name: for messages. sql: the whole INSERT statement. requires: each a ``(table,
+    column)`` that must have been there before, else it is not executed.
+    """
 
     table: str
     name: str
@@ -193,7 +231,14 @@ class InsertRows:
 
 @frozen
 class Schema:
-    """Everything that one owner (the library, an application, a plugin) declares."""
+    """Everything that one owner (the library, an application, a plugin) declares.
+
+    owner: a name, lower-case. tables: ordinary tables. indexes: on these tables. triggers: on them.
+    virtual_tables: full-text indexes and the like. backfills: values for columns that are new. copies:
+    rows of older tables. inserts: rows of new tables.
+
+    Raises InvalidInputError for a declaration that does not agree with itself.
+    """
 
     owner: str
     tables: tuple[Table, ...] = ()

@@ -43,8 +43,11 @@ class Plan:
     """What has to be done, in order. `notes` are differences that need nothing."""
 
     steps: tuple[Step, ...] = ()
+    """What would be done, in this order."""
     conflicts: tuple[Conflict, ...] = ()
+    """What makes it impossible; with any of them nothing is done."""
     notes: tuple[str, ...] = ()
+    """Differences that need nothing, in words."""
 
     @property
     def empty(self) -> bool:

@@ -65,9 +65,11 @@ class Tasks(Upkeep):
         prompt: what to do, in words. agent_type: which handlers may claim it. priority: 0 to 10, a
         step is worth a day of waiting. input: JSON, 256 KiB at most. depends_on: tasks, ids or
         `Prerequisite(id, on_failure=...)`. key: an idempotency key; a repeated one answers with the
-        existing task. run_at: not before this moment. timeout: seconds that an attempt may take.
-        parent: the task that this one is a part of. summary: a line for lists, else the prompt's
-        first. deadline: near it, the task goes first. estimated_duration: seconds.
+        existing task. run_at: not before this moment. max_attempts: 1 to 1,000. timeout: seconds that
+        an attempt may take. parent: the task that this one is a part of. project: a label, to list by.
+        summary: a line for lists, else the prompt's first. deadline: near it, the task goes first.
+        estimated_duration: seconds. created_by: who asks for it, else the Database's `actor`. session:
+        a label. source: a label.
 
         Raises InvalidInputError, InvalidPayloadError, UnknownTaskError or IdempotencyConflictError.
         """

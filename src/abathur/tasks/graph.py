@@ -16,7 +16,9 @@ class PrerequisiteState:
     task_id: str
     """The id of the prerequisite."""
     status: str
+    """Its status now."""
     summary: str
+    """Its line for lists."""
     on_failure: OnFailure
     """What becomes of the waiting task when the prerequisite fails or is cancelled."""
     met: bool

@@ -53,6 +53,7 @@ class NewTask:
     """A checked task. `given` has the values for GIVEN; the rest only the transaction knows."""
 
     id: str
+    """The id that the task will have, or would have if its `key` is not taken."""
     given: tuple[Any, ...]
     input: str | None
     value: Any
@@ -90,6 +91,8 @@ def new_task(  # the public parameters of enqueue
     ref: str | None = None,
 ) -> NewTask:
     """Check the arguments of `db.tasks.enqueue`, which says what they mean; also for scripts.
+
+    It makes the task's id and reads no database, so call it before the script that enqueues the task.
 
     Raises InvalidInputError or InvalidPayloadError.
     """

@@ -123,6 +123,8 @@ def completion(claim: Claim, result: Any) -> Completion:
 def complete(claim: Claim, result: Any = None, *, now: int) -> Script[None]:
     """Complete a claim, for scripts: the result and an application's own rows in one transaction.
 
+    claim: what is to be ended. result: JSON, 256 KiB at most. now: the script's own `now`.
+
     Raises LeaseLostError, which undoes the whole transaction, or InvalidPayloadError.
     """
     yield from complete_calls([completion(claim, result)], now)

@@ -67,7 +67,9 @@ class _Rows:
 
 
 def enqueue(tasks: Sequence[NewTask], now: int) -> Script[list[Task]]:
-    """Make tasks inside of a transaction of your own, with `yield from`.
+    """Make tasks inside of a transaction of your own, with `yield from`; returns them as Tasks.
+
+    tasks: what `new_task` made. now: the script's own `now`.
 
     Raises UnknownTaskError, DependencyCycleError or IdempotencyConflictError; nothing is made then.
     """
