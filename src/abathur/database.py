@@ -12,12 +12,13 @@ from urllib.parse import unquote
 
 from abathur import audit, ids, migrate, sql, times
 from abathur._version import __version__
-from abathur.engines.base import Engine
+from abathur.engines.base import Engine, Progress
 from abathur.engines.sqlite import MEMORY, SqliteEngine
 from abathur.errors import (
     DatabaseClosedError,
     InvalidInputError,
     InvalidUrlError,
+    MissingDatabaseError,
     NotInitializedError,
 )
 from abathur.schema.declare import Schema
@@ -133,6 +134,22 @@ class Database:
             adopt=self._adopt,
             project=self._project,
         )
+
+    async def backup(self, target: str | Path, *, progress: Progress | None = None) -> Path:
+        """Write a consistent copy to the new file `target` while others write, and return its path.
+
+        Works before `initialize()` too, and then copies the older database as it is. The copy is
+        checked for integrity and appears under its name only when it is whole. `progress(done, total)`,
+        in pages, is called on the event loop. Raises TargetExistsError, DiskFullError and the like.
+        """
+        await self._open()
+        if not str(target) or "\0" in str(target):
+            raise InvalidInputError(f"{target!r} names no file.", "Expected a path.", "Give another one.")
+        path = Path(target).absolute()  # noqa: ASYNC240  # a look at the working directory only
+        if not await self._engine.exists() and "file" in self._engine.capabilities:
+            raise MissingDatabaseError(self.name)
+        await self._engine.backup(path, progress)
+        return path
 
     async def close(self) -> None:
         """Finish what was accepted and close every connection. May be called twice."""

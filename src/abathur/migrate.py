@@ -142,7 +142,7 @@ async def _migrate(
     if planned.empty:
         return _report(options, began, notes=planned.notes)
     copy = None
-    if backup and planned.inside and "backup" in engine.capabilities:
+    if backup and planned.inside and engine.capabilities >= {"file", "backup"}:
         filled = await migration.read(filled_tables, found)
         copy = await _back_up(migration, Path(engine.name), wish.version) if filled else None
     for setting in planned.before:

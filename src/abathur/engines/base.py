@@ -40,7 +40,7 @@ class Engine(Protocol):
     dialect: str
     """Which variant of a statement this engine executes: ``sqlite`` or ``postgres``."""
     capabilities: frozenset[str]
-    """What it can do beyond the common part: ``file``, ``processes``, ``backup``."""
+    """What it can do beyond the common part: ``file``, ``processes`` (several may use it), ``backup``."""
     name: str
     """The path or URL for messages, without a password."""
 
@@ -65,6 +65,14 @@ class Engine(Protocol):
     def listen(self, heard: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         """Call `heard` on the event loop, soon, whenever another connection has committed."""
 
+    async def backup(self, target: Path, progress: Progress | None = None) -> None:
+        """Write a consistent copy to the new file `target` while others write.
+
+        `progress(done, total)` is called on the event loop now and then; the unit is the engine's.
+        Cancelled, or if `progress` raises, it ends early and leaves nothing behind. Raises
+        TargetExistsError, MissingDirectoryError, DiskFullError, CorruptDatabaseError and the like.
+        """
+
     def not_before(self, moment: int) -> None:
         """Never supply a `now` before `moment` (microseconds), which the database has recorded."""
 
@@ -82,5 +90,7 @@ class Closing(Protocol):
         """Called after the commit, on the connection's thread; not called after a rollback."""
 
 
+Progress = Callable[[int, int], object]
+"""Called with how much is done and how much there is."""
 Observer = Callable[[Emitted], None]
 """Called on the event loop after a commit, with what its scripts emitted."""

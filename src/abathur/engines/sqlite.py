@@ -16,7 +16,8 @@ from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from abathur.engines import files
-from abathur.engines.base import Closing, MergedFunction, Migration
+from abathur.engines.backup import Backup
+from abathur.engines.base import Closing, MergedFunction, Migration, Progress
 from abathur.engines.clock import Clock
 from abathur.engines.connection import Connection, connect, outlast
 from abathur.engines.group import GroupCommit
@@ -64,7 +65,7 @@ class SqliteEngine:
         self.memory = str(target) == MEMORY
         self.path = Path(MEMORY) if self.memory else Path(os.path.realpath(target))
         self.name = str(self.path)
-        self.capabilities = frozenset() if self.memory else frozenset({"file", "processes", "backup"})
+        self.capabilities = frozenset({"backup"} if self.memory else {"file", "processes", "backup"})
         self.catalog = catalog
         self._closing = closing
         self._recorded = recorded
@@ -214,6 +215,21 @@ class SqliteEngine:
             yield session
         finally:
             await outlast(session.end())
+
+    async def backup(self, target: Path, progress: Progress | None = None) -> None:
+        self._check()
+        making = Backup(self.name, target, progress)
+        if self.memory:  # in one go, between two transactions: all share its one connection
+            lane = await self._open_lane()
+            await outlast(making.run(lane.writer), making.end_early)
+            return
+        async with self._permits:  # so that `close` waits for it
+            self._check()
+            source = await self._connect("query_only=ON")
+            try:
+                await outlast(making.run(source), making.end_early)
+            finally:
+                await outlast(source.close())
 
     # -- connections ---------------------------------------------------------------------------
 
