@@ -8,19 +8,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import unquote
 
-from abathur import audit, ids, migrate, sql, times
+from abathur import audit, doctor, ids, migrate, sql, times
 from abathur._version import __version__
 from abathur.engines.base import Engine, Progress
-from abathur.engines.sqlite import MEMORY, SqliteEngine
+from abathur.engines.sqlite import SqliteEngine
+from abathur.engines.urls import path_of
 from abathur.errors import (
     DatabaseClosedError,
     InvalidInputError,
-    InvalidUrlError,
     MissingDatabaseError,
     NotInitializedError,
 )
+from abathur.models import Finding
 from abathur.schema.declare import Schema
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
@@ -151,6 +151,18 @@ class Database:
         await self._engine.backup(path, progress)
         return path
 
+    async def doctor(self, *, deep: bool = False) -> list[Finding]:
+        """What is wrong or noteworthy about the database and its place, each with its remedy.
+
+        Changes nothing, works before `initialize()`, and a database that cannot be opened is a finding,
+        not an error. Reads every page of the file; `deep` compares indexes with tables as well, and
+        checks the audit trail.
+        """
+        if self._state == "closed":
+            raise DatabaseClosedError
+        declared = {schema.owner: schema.sha256 for schema in self._schemas}
+        return await doctor.examine(self._engine, self.plan, declared, deep=deep)
+
     async def close(self) -> None:
         """Finish what was accepted and close every connection. May be called twice."""
         self._state = "closed"
@@ -270,30 +282,3 @@ def _last_moment() -> Script[int]:
     rows = yield Statement("audit.last_sealed_at")
     moment = rows[0]["sealed_at"] if rows else 0
     return moment if isinstance(moment, int) else 0  # in a damaged file it may be anything
-
-
-def path_of(url: str | Path) -> Path | str:
-    """The file that a path or URL names, or ``:memory:``. Raises InvalidUrlError."""
-    text = os.fspath(url) if isinstance(url, (str, os.PathLike)) else None
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise InvalidUrlError(
-            f"{url!r} names no database.",
-            "Expected a path, ':memory:' or a URL.",
-            "Write Database('agents.db').",
-        )
-    scheme, found, rest = text.partition("://")
-    if not found or "/" in scheme:
-        return text
-    if scheme not in ("sqlite", "sqlite+aiosqlite"):
-        raise InvalidUrlError(
-            f"There is no engine for {scheme}:// URLs in this version.",
-            "Expected sqlite:///relative.db, sqlite:////absolute.db, sqlite:///:memory:, or a path.",
-            "Use a file.",
-        )
-    if "?" in rest:
-        raise InvalidUrlError(
-            f"The URL {text!r} has options.",
-            "Expected none in this version.",
-            "Leave out what follows the `?`.",
-        )
-    return unquote(rest).removeprefix("/") or MEMORY

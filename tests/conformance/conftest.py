@@ -64,7 +64,7 @@ async def make_db(
 ) -> AsyncIterator[Callable[..., Awaitable[Database]]]:
     """Opens databases at the test's place; they are checked and closed after the test."""
     if "file" in ENGINES[engine]:
-        shutil.copyfile(template, url)
+        shutil.copy(template, url)  # with its mode
     opened: list[Database] = []
     threads = threading.active_count()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sqlite3
 import stat
@@ -12,6 +13,7 @@ import pytest
 
 from abathur import Database
 from abathur.engines import backup as engine_backup
+from abathur.engines import integrity
 from abathur.errors import (
     CorruptDatabaseError,
     DatabaseClosedError,
@@ -154,8 +156,6 @@ async def test_too_little_space_is_noticed_before_anything_is_written(db, backup
     ("number", "kind"), [("ENOSPC", DiskFullError), ("EDQUOT", DiskFullError), ("EIO", DiskIOError)]
 )
 async def test_a_sync_that_fails_is_a_typed_error(db, backup, monkeypatch, number, kind):
-    import errno
-
     def fails(_):
         raise OSError(getattr(errno, number), "no")
 
@@ -289,7 +289,7 @@ async def test_a_damaged_database_is_not_taken_for_a_backup(make_db, unopened, f
     file.write_bytes(data)
     damaged = unopened()
     try:
-        with pytest.raises(CorruptDatabaseError, match="agents.db is damaged"):
+        with pytest.raises(CorruptDatabaseError, match=r"agents\.db is damaged"):
             await damaged.backup(backup)
     finally:
         await damaged.close()
@@ -319,7 +319,7 @@ class Newer(sqlite3.Connection):
     """A connection whose check of a whole database ends as newer versions' may: at the missing module."""
 
     def execute(self, sql, *parameters):
-        if sql == f"PRAGMA integrity_check({engine_backup.PROBLEMS})":
+        if sql == f"PRAGMA integrity_check({integrity.MOST})":
             raise sqlite3.OperationalError("no such module: of_another_world")
         return super().execute(sql, *parameters)
 
@@ -328,11 +328,13 @@ async def test_where_the_whole_check_cannot_run_every_ordinary_table_is_checked(
     await db.tasks.enqueue_many([{"prompt": "x" * 500} for _ in range(200)])
     await db.close()
     with closing(sqlite3.connect(file, factory=Newer)) as connection:
-        assert engine_backup._problems(connection) == []
+        assert integrity.problems(connection) == []
     data = bytearray(file.read_bytes())
     root = _root(file, "idx_audit_task")
     data[root * 4096 : root * 4096 + 200] = b"\xff" * 200
     file.write_bytes(data)
-    with closing(sqlite3.connect(file, factory=Newer)) as connection:
-        with pytest.raises(sqlite3.DatabaseError, match="malformed"):
-            engine_backup._problems(connection)
+    with (
+        closing(sqlite3.connect(file, factory=Newer)) as connection,
+        pytest.raises(sqlite3.DatabaseError, match="malformed"),
+    ):
+        integrity.problems(connection)

@@ -25,6 +25,7 @@ from abathur.engines import files
 from abathur.engines.base import Progress
 from abathur.engines.connection import Connection
 from abathur.engines.faults import translate
+from abathur.engines.integrity import problems
 from abathur.errors import (
     AbathurError,
     CorruptDatabaseError,
@@ -38,8 +39,6 @@ CHUNK: Final = 256
 """Pages between two looks at whether to go on: 1 MiB, about 2 ms."""
 SYNC_EVERY: Final = 16
 """Chunks between two syncs. Measured with 200 MB: others' commits wait up to 25 ms, else up to 115."""
-PROBLEMS: Final = 5
-"""How many problems of a damaged database an error names."""
 PARTIAL: Final = ".abathur-backup-"
 """How the name of an unfinished copy begins; its maker's pid follows. A killed one leaves it behind."""
 
@@ -68,9 +67,9 @@ def back_up(source: sqlite3.Connection, name: str, target: Path, step: Step) -> 
         with _explained(name, target):
             with _snapshot(source), closing(_opened(partial)) as copy:
                 _copy(source, copy, target, _synced(step, fd))
-                problems = _problems(copy)
-            if problems:
-                raise CorruptDatabaseError(name, "; ".join(problems))
+                found = problems(copy)
+            if found:
+                raise CorruptDatabaseError(name, "; ".join(found))
             files.publish(partial, fd, target)
     finally:
         os.close(fd)
@@ -132,28 +131,6 @@ def _snapshot(source: sqlite3.Connection) -> Iterator[None]:
     finally:
         if source.in_transaction:
             source.execute("ROLLBACK").fetchall()
-
-
-def _problems(copy: sqlite3.Connection) -> list[str]:
-    """What the integrity check finds. Tables whose extension is not loaded here are left out."""
-    try:
-        found = _integrity(copy, f"{PROBLEMS}")
-    except sqlite3.OperationalError as error:
-        if "no such module" not in str(error):
-            raise
-        tables = copy.execute(
-            "SELECT name FROM sqlite_master WHERE type = 'table' AND sql NOT LIKE 'create virtual%'"
-        ).fetchall()
-        found = [line for (table,) in tables for line in _integrity(copy, _quoted(table))]
-    return [line for line in found if line != "ok"]
-
-
-def _integrity(copy: sqlite3.Connection, argument: str) -> list[str]:
-    return [row[0] for row in copy.execute(f"PRAGMA integrity_check({argument})")]
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> Any:

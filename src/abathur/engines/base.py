@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from abathur.models import Finding
 from abathur.script import Emitted, Script, ScriptFunction
 
 T = TypeVar("T")
@@ -71,6 +72,13 @@ class Engine(Protocol):
         `progress(done, total)` is called on the event loop now and then; the unit is the engine's.
         Cancelled, or if `progress` raises, it ends early and leaves nothing behind. Raises
         TargetExistsError, MissingDirectoryError, DiskFullError, CorruptDatabaseError and the like.
+        """
+
+    async def examine(self, *, deep: bool) -> list[Finding]:
+        """What is noteworthy about the software, the place and the pages. Changes nothing.
+
+        Works without `open`, and on a database that cannot be opened: then it says what it can see.
+        `deep` takes longer and looks at everything.
         """
 
     def not_before(self, moment: int) -> None:

@@ -18,20 +18,25 @@ from urllib.parse import quote
 from abathur.engines import files
 from abathur.engines.backup import Backup
 from abathur.engines.base import Closing, MergedFunction, Migration, Progress
+from abathur.engines.checks import contents, library, place
 from abathur.engines.clock import Clock
 from abathur.engines.connection import Connection, connect, outlast
 from abathur.engines.group import GroupCommit
 from abathur.engines.lane import Lane
 from abathur.engines.sidelock import SideLock
 from abathur.engines.sqlite_migration import SqliteMigration
+from abathur.engines.urls import MEMORY
 from abathur.engines.wal import AUTOCHECKPOINT, Wal
 from abathur.errors import (
     DatabaseClosedError,
+    EngineError,
     ForkedProcessError,
     LockTimeoutError,
+    OpenError,
     UnsupportedVersionError,
     WrongEventLoopError,
 )
+from abathur.models import Finding
 from abathur.script import Emitted, ScriptFunction, drive, start
 from abathur.sql import Catalog
 
@@ -39,8 +44,6 @@ T = TypeVar("T")
 
 log = logging.getLogger("abathur.engines")
 
-MEMORY: Final = ":memory:"
-OLDEST: Final = (3, 35, 0)
 READERS: Final = 4
 LISTEN_EVERY: Final = 0.01
 """Seconds between two looks at `data_version`; a change is heard 5 ms later on average."""
@@ -89,8 +92,9 @@ class SqliteEngine:
         return self._writer is not None if self.memory else files.size(self.path) > 0
 
     async def open(self) -> None:
-        if sqlite3.sqlite_version_info < OLDEST:
-            raise UnsupportedVersionError("SQLite", sqlite3.sqlite_version, ".".join(map(str, OLDEST)))
+        if sqlite3.sqlite_version_info < library.OLDEST:
+            oldest = ".".join(map(str, library.OLDEST))
+            raise UnsupportedVersionError("SQLite", sqlite3.sqlite_version, oldest)
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -231,6 +235,28 @@ class SqliteEngine:
             finally:
                 await outlast(source.close())
 
+    async def examine(self, *, deep: bool) -> list[Finding]:
+        if self._closed:
+            raise DatabaseClosedError
+        found = [*library.findings(), _durability(self._pragmas)]
+        if self.memory:
+            if self._writer is None:
+                return found  # nothing was ever put into it
+            shared = self._writer.hop(lambda raw: contents.findings(raw, deep=deep, is_file=False))
+            return found + await outlast(shared)
+        found += await asyncio.to_thread(place.findings, self.path)
+        try:
+            files.check_place(self.path)
+            if not files.size(self.path):
+                return found
+            connection = await self._connect("query_only=ON")
+        except (OpenError, EngineError):
+            return found  # why it cannot be opened is what `open` and the first read will say
+        try:
+            return found + await outlast(connection.hop(lambda raw: contents.findings(raw, deep=deep)))
+        finally:
+            await outlast(connection.close())
+
     # -- connections ---------------------------------------------------------------------------
 
     async def _connect(self, *extra: str) -> Connection:
@@ -290,6 +316,20 @@ class SqliteEngine:
             raise WrongEventLoopError("outside of an asyncio event loop") from None
         if loop is not self._loop:
             raise WrongEventLoopError("in another event loop than the one that opened it")
+
+
+def _durability(pragmas: tuple[str, ...]) -> Finding:
+    if "synchronous=FULL" in pragmas:
+        return Finding(
+            code="durability", level="ok", what="durability", found="full: a commit survives a power cut"
+        )
+    return Finding(
+        code="durability",
+        level="note",
+        what="durability",
+        found="normal: a power cut may cost the last transactions, the death of a process none.",
+        remedy="Database(durability='full'), which is the default.",
+    )
 
 
 async def _end(watching: asyncio.Future[None], connection: Connection) -> None:
