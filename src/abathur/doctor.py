@@ -132,8 +132,6 @@ def _schema(plan: Plan, seen: Fingerprint, declared: dict[str, str]) -> list[Fin
         )
         for conflict in plan.conflicts
     ]
-    if plan.empty:
-        return [Finding(code="schema", level="ok", what="schema", found="what is declared")]
     settings = [step for step in plan.steps if isinstance(step, steps.SetPragma)]
     changes = [step for step in plan.steps if not isinstance(step, (steps.SetPragma, steps.Stamp))]
     if changes:
@@ -158,6 +156,8 @@ def _schema(plan: Plan, seen: Fingerprint, declared: dict[str, str]) -> list[Fin
                 remedy="`abathur migrate --plan` shows what is to be done, `abathur migrate` does it.",
             )
         )
+    if not found:
+        found.append(Finding(code="schema", level="ok", what="schema", found="what is declared"))
     if settings:
         found.append(
             Finding(
@@ -168,7 +168,7 @@ def _schema(plan: Plan, seen: Fingerprint, declared: dict[str, str]) -> list[Fin
                 remedy="Nothing has to be done; a restored backup looks like this.",
             )
         )
-    return found or [Finding(code="schema", level="ok", what="schema", found="what is declared, not stamped")]
+    return found
 
 
 # -- the tasks -----------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -18,7 +19,8 @@ from urllib.parse import quote
 from abathur.engines import files
 from abathur.engines.backup import Backup
 from abathur.engines.base import Closing, MergedFunction, Migration, Progress
-from abathur.engines.checks import contents, library, place
+from abathur.engines.checks import contents, library
+from abathur.engines.checks.file import examine_file
 from abathur.engines.clock import Clock
 from abathur.engines.connection import Connection, connect, outlast
 from abathur.engines.group import GroupCommit
@@ -29,10 +31,8 @@ from abathur.engines.urls import MEMORY
 from abathur.engines.wal import AUTOCHECKPOINT, Wal
 from abathur.errors import (
     DatabaseClosedError,
-    EngineError,
     ForkedProcessError,
     LockTimeoutError,
-    OpenError,
     UnsupportedVersionError,
     WrongEventLoopError,
 )
@@ -238,24 +238,14 @@ class SqliteEngine:
     async def examine(self, *, deep: bool) -> list[Finding]:
         if self._closed:
             raise DatabaseClosedError
-        found = [*library.findings(), _durability(self._pragmas)]
-        if self.memory:
-            if self._writer is None:
-                return found  # nothing was ever put into it
-            shared = self._writer.hop(lambda raw: contents.findings(raw, deep=deep, is_file=False))
-            return found + await outlast(shared)
-        found += await asyncio.to_thread(place.findings, self.path)
-        try:
-            files.check_place(self.path)
-            if not files.size(self.path):
-                return found
-            connection = await self._connect("query_only=ON")
-        except (OpenError, EngineError):
-            return found  # why it cannot be opened is what `open` and the first read will say
-        try:
-            return found + await outlast(connection.hop(lambda raw: contents.findings(raw, deep=deep)))
-        finally:
-            await outlast(connection.close())
+        normal = "synchronous=NORMAL" in self._pragmas
+        found = [*library.findings(), library.durability(normal=normal)]
+        if not self.memory:
+            return found + await examine_file(self.path, partial(self._connect, "query_only=ON"), deep=deep)
+        if self._writer is None:
+            return found  # nothing was ever put into it
+        shared = self._writer.hop(lambda raw: contents.findings(raw, deep=deep, is_file=False))
+        return found + await outlast(shared)
 
     # -- connections ---------------------------------------------------------------------------
 
@@ -316,20 +306,6 @@ class SqliteEngine:
             raise WrongEventLoopError("outside of an asyncio event loop") from None
         if loop is not self._loop:
             raise WrongEventLoopError("in another event loop than the one that opened it")
-
-
-def _durability(pragmas: tuple[str, ...]) -> Finding:
-    if "synchronous=FULL" in pragmas:
-        return Finding(
-            code="durability", level="ok", what="durability", found="full: a commit survives a power cut"
-        )
-    return Finding(
-        code="durability",
-        level="note",
-        what="durability",
-        found="normal: a power cut may cost the last transactions, the death of a process none.",
-        remedy="Database(durability='full'), which is the default.",
-    )
 
 
 async def _end(watching: asyncio.Future[None], connection: Connection) -> None:

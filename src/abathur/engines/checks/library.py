@@ -112,6 +112,20 @@ def extension_loading(*, able: bool) -> Finding:
     )
 
 
+def durability(*, normal: bool) -> Finding:
+    """What a commit survives, with the settings of this Database."""
+    if not normal:
+        said = "full: a commit survives a power cut"
+        return Finding(code="durability", level="ok", what="durability", found=said)
+    return Finding(
+        code="durability",
+        level="note",
+        what="durability",
+        found="normal: a power cut may cost the last transactions, the death of a process none.",
+        remedy="Database(durability='full'), which is the default.",
+    )
+
+
 def _can_load(connection: sqlite3.Connection) -> bool:
     try:
         connection.enable_load_extension(True)
