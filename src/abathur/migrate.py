@@ -272,12 +272,7 @@ async def _back_up(migration: Migration, path: Path, version: str) -> Path:
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     safe = re.sub(r"[^\w.+]", "_", version)
     target = path.with_name(f"{path.name}.before-{safe}-{moment}.db")
-    try:
-        await migration.backup(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            target.unlink()  # half a copy helps nobody, and may have filled the disk
-        raise
+    await migration.backup(target)
     pattern = re.compile(re.escape(path.name) + r"\.before-.+-(\d{8}T\d{12}Z)\.db")
     matches = ((pattern.fullmatch(other.name), other) for other in path.parent.iterdir())
     copies = sorted((match[1], other) for match, other in matches if match)

@@ -20,7 +20,7 @@ import pytest
 
 from abathur import Database
 from abathur.engines import files
-from abathur.engines.checks import library
+from abathur.engines.checks import library, place
 from abathur.errors import DatabaseClosedError
 from abathur.schema import Column, Schema, Table, Trigger
 from tests.conformance.checks import pass_time
@@ -183,8 +183,8 @@ async def test_durability_that_was_lowered_is_said(path):
 async def test_a_file_system_in_memory_is_a_warning(request, path):
     if files.file_system(Path("/dev/shm")) != "tmpfs" or not os.access("/dev/shm", os.W_OK):
         require(request, "tmpfs", "/dev/shm is none")
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as place:
-        copy = Path(place) / "agents.db"
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as directory:
+        copy = Path(directory) / "agents.db"
         shutil.copy(path, copy)
         assert levels(await examined(copy)) == {"file-system": "warning"}
 
@@ -215,8 +215,8 @@ async def test_a_directory_that_others_may_write_is_a_warning(path):
 
 
 async def test_a_file_that_cannot_be_written_is_a_problem(path, request):
-    with tempfile.TemporaryDirectory() as place:
-        copy = Path(place) / "agents.db"
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(directory) / "agents.db"
         shutil.copy(path, copy)
         copy.chmod(0o444)
         copy.parent.chmod(0o555)
@@ -274,8 +274,9 @@ time.sleep(60)
 
 
 @pytest.fixture
-def hold(path):
+def hold(path, monkeypatch):
     """Starts a process that holds the write lock; `said` is the pid that it writes down."""
+    monkeypatch.setattr(place, "PATIENCE", 0.2)
     started = []
 
     def start(said=""):

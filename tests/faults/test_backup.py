@@ -71,7 +71,7 @@ def test_a_large_backup_ends_and_holds_nobody_up_while_another_process_writes(tm
     assert check == "ok"
     assert tasks == kept > before, "it holds what was written before it began"
     assert chunks == sorted(chunks), "it began again"
-    assert float(longest) < 1, "a writer was held up"
+    assert float(longest) < 2, "a writer was held up"
     figure(
         f"{path.stat().st_size / MB:.0f} MB copied and checked in {took:.2f} s while another process made "
         f"{count} transactions, the longest of {float(longest) * 1000:.0f} ms"

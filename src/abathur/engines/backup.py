@@ -66,8 +66,9 @@ def back_up(source: sqlite3.Connection, name: str, target: Path, step: Step) -> 
     try:
         with _explained(name, target):
             with _snapshot(source), closing(_opened(partial)) as copy:
-                _copy(source, copy, target, _synced(step, fd))
+                pages = _copy(source, copy, target, _synced(step, fd))
                 found = problems(copy)
+                step(pages, pages)
             if found:
                 raise CorruptDatabaseError(name, "; ".join(found))
             files.publish(partial, fd, target)
@@ -105,7 +106,8 @@ def _synced(step: Step, fd: int) -> Step:
     return stepped
 
 
-def _copy(source: sqlite3.Connection, copy: sqlite3.Connection, target: Path, step: Step) -> None:
+def _copy(source: sqlite3.Connection, copy: sqlite3.Connection, target: Path, step: Step) -> int:
+    """Copy all pages; returns how many there are."""
     version = _pragma(source, "schema_version")
     pages = _pragma(source, "page_count")
     if shutil.disk_usage(target.parent).free < pages * _pragma(source, "page_size"):
@@ -119,6 +121,7 @@ def _copy(source: sqlite3.Connection, copy: sqlite3.Connection, target: Path, st
     copy.execute("PRAGMA journal_mode=DELETE").fetchall()
     # The backup API counts the copy's own up; the stamp holds the source's.
     copy.execute(f"PRAGMA schema_version={version:d}").fetchall()
+    return int(pages)
 
 
 @contextmanager

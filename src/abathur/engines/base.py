@@ -32,7 +32,7 @@ class Migration(Protocol):
         """Change a setting that cannot be changed inside a transaction, and check that it holds."""
 
     async def backup(self, target: Path) -> None:
-        """Copy the database to `target` and check the copy's integrity. Raises DiskFullError first."""
+        """Make a copy as `Engine.backup` does. The transactions of this session may be open meanwhile."""
 
 
 class Engine(Protocol):
@@ -70,7 +70,7 @@ class Engine(Protocol):
         """Write a consistent copy to the new file `target` while others write.
 
         `progress(done, total)` is called on the event loop now and then; the unit is the engine's.
-        Cancelled, or if `progress` raises, it ends early and leaves nothing behind. Raises
+        Cancelled, or if `progress` raises, it ends early; there is a whole copy then, or none. Raises
         TargetExistsError, MissingDirectoryError, DiskFullError, CorruptDatabaseError and the like.
         """
 
