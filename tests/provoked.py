@@ -24,7 +24,8 @@ import pytest
 from abathur import Database, Statement, errors
 from abathur.cli.opening import database, refuse_strangers
 from abathur.cli.options import Settings
-from abathur.engines import files, sqlite
+from abathur.engines import files
+from abathur.engines.checks import library
 from abathur.schema import Column, Schema, Table
 
 Provocation = Callable[[Path], Awaitable[Any]]
@@ -107,6 +108,13 @@ async def _(directory: Path) -> None:
     async with at(directory) as db:
         await db.tasks.enqueue("Review change 17", key="change-17")
         await db.tasks.enqueue("Review change 18", key="change-17")
+
+
+@provokes(errors.TargetExistsError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        (directory / "copy.db").write_text("something of mine", encoding="utf-8")
+        await db.backup(directory / "copy.db")
 
 
 @provokes(errors.UnknownStatementError)
@@ -261,7 +269,7 @@ async def _(directory: Path) -> None:
 @provokes(errors.UnsupportedVersionError)
 async def _(directory: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sqlite, "OLDEST", (99, 0, 0))
+        patch.setattr(library, "OLDEST", (99, 0, 0))
         await at(directory).initialize()
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests import command_reference
 from tests.documents import ROOT, Block, blocks, documents, parse
 
 SRC = ROOT / "src" / "abathur"
@@ -438,6 +439,29 @@ def test_every_command_is_documented() -> None:
         if words and not command.hidden and not re.search(rf"\b{re.escape(line)}\b(?!-)", text):
             problems.append(line)
     none_of(problems, "README.md and docs/ mention nowhere, as `abathur <command>`:")
+
+
+def test_the_page_of_all_commands_is_up_to_date() -> None:
+    text = command_reference.PAGE.read_text(encoding="utf-8")
+    try:
+        wanted = command_reference.page(text)
+    except ValueError as error:
+        pytest.fail(str(error), pytrace=False)
+    if wanted != text:
+        pytest.fail("Bring it up to date: python -m tests.command_reference", pytrace=False)
+
+
+def test_every_finding_of_doctor_is_documented() -> None:
+    text = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    codes = {
+        keyword.value.value
+        for _, node in nodes()
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == "Finding"
+        for keyword in node.keywords
+        if keyword.arg == "code" and isinstance(keyword.value, ast.Constant)
+    }
+    assert "sqlite-version" in codes
+    none_of([code for code in sorted(codes) if f"`{code}`" not in text], "docs/operating.md lacks these:")
 
 
 def test_command_lines_are_found_in_shell_blocks_only() -> None:

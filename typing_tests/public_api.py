@@ -1,8 +1,9 @@
 """What a type checker sees of the public API. Never executed: pyright checks it, strictly."""
 
+from pathlib import Path
 from typing import assert_type
 
-from abathur import AuditReport, Claim, Context, Database, PrerequisiteState, Runner, Task
+from abathur import AuditReport, Claim, Context, Database, Finding, PrerequisiteState, Runner, Task
 
 
 async def use(db: Database) -> None:
@@ -18,6 +19,8 @@ async def use(db: Database) -> None:
     assert_type(await db.tasks.wait(task.id, timeout=1.0), Task)
     assert_type(await db.tasks.prerequisites(task), list[PrerequisiteState])
     assert_type(await db.audit.verify(), AuditReport)
+    assert_type(await db.backup("copy.db", progress=lambda done, total: done / total), Path)
+    assert_type(await db.doctor(deep=True), list[Finding])
 
 
 def run(db: Database) -> Runner:

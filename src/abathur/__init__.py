@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from abathur.context import Context, DoNotRetry
     from abathur.database import Database
     from abathur.errors import AbathurError, LeaseLostError
-    from abathur.models import Attempt, AuditEntry, AuditReport, Claim, Prerequisite, Progress, Task
+    from abathur.models import Attempt, AuditEntry, AuditReport, Claim, Finding, Prerequisite, Progress, Task
     from abathur.runner import Runner
     from abathur.script import Statement
     from abathur.space import Space
@@ -33,6 +33,7 @@ _HOMES = {
     "Context": "abathur.context",
     "Database": "abathur.database",
     "DoNotRetry": "abathur.context",
+    "Finding": "abathur.models",
     "LeaseLostError": "abathur.errors",
     "Prerequisite": "abathur.models",
     "PrerequisiteState": "abathur.tasks.graph",
@@ -64,6 +65,7 @@ __all__ = [  # noqa: RUF022  # what most people need comes first
     "Retention",
     "Pruned",
     "Space",
+    "Finding",
     "Statement",
     "AbathurError",
     "DoNotRetry",

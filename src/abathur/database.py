@@ -6,23 +6,24 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import unquote
 
-from abathur import audit, migrate, space, sql
+from abathur import audit, doctor, migrate, space, sql
 from abathur._version import __version__
 from abathur.closing import Closing, last_moment, probe
-from abathur.engines.base import Engine
-from abathur.engines.sqlite import MEMORY, SqliteEngine
+from abathur.engines.base import Engine, Progress
+from abathur.engines.sqlite import SqliteEngine
+from abathur.engines.urls import path_of
 from abathur.errors import (
     DatabaseClosedError,
     InvalidInputError,
-    InvalidUrlError,
+    MissingDatabaseError,
     NotInitializedError,
 )
+from abathur.models import Finding
 from abathur.schema.declare import Schema
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
@@ -138,6 +139,34 @@ class Database:
             project=self._project,
         )
 
+    async def backup(self, target: str | Path, *, progress: Progress | None = None) -> Path:
+        """Write a consistent copy to the new file `target` while others write, and return its path.
+
+        Works before `initialize()` too, and then copies the older database as it is. The copy is
+        checked for integrity and appears under its name only when it is whole. `progress(done, total)`,
+        in pages, is called on the event loop. Raises TargetExistsError, DiskFullError and the like.
+        """
+        await self._open()
+        if not str(target) or "\0" in str(target):
+            raise InvalidInputError(f"{target!r} names no file.", "Expected a path.", "Give another one.")
+        path = Path(target).absolute()  # noqa: ASYNC240  # a look at the working directory only
+        if not await self._engine.exists() and "file" in self._engine.capabilities:
+            raise MissingDatabaseError(self.name)
+        await self._engine.backup(path, progress)
+        return path
+
+    async def doctor(self, *, deep: bool = False) -> list[Finding]:
+        """What is wrong or noteworthy about the database and its place, each with its remedy.
+
+        Changes nothing, works before `initialize()`, and a database that cannot be opened is a finding,
+        not an error. Reads every page of the file; `deep` compares indexes with tables as well, and
+        checks the audit trail.
+        """
+        if self._state == "closed":
+            raise DatabaseClosedError
+        declared = {schema.owner: schema.sha256 for schema in self._schemas}
+        return await doctor.examine(self._engine, self.plan, declared, deep=deep)
+
     async def close(self) -> None:
         """Finish what was accepted and close every connection. May be called twice."""
         self._state = "closed"
@@ -204,7 +233,7 @@ class Database:
         self._ready()
         return await self._engine.read(space.space)
 
-    async def shrink(self, *, progress: Callable[[int, int], None] | None = None) -> int:
+    async def shrink(self, *, progress: Progress | None = None) -> int:
         """Give free pages back to the file system; returns how many bytes that were.
 
         It goes in small transactions with a pause after each, so that no writer waits long. `progress` is
@@ -246,30 +275,3 @@ class Database:
     def _ready(self) -> None:
         if self._state != "initialized":
             raise DatabaseClosedError if self._state == "closed" else NotInitializedError
-
-
-def path_of(url: str | Path) -> Path | str:
-    """The file that a path or URL names, or ``:memory:``. Raises InvalidUrlError."""
-    text = os.fspath(url) if isinstance(url, (str, os.PathLike)) else None
-    if not isinstance(text, str) or not text or "\0" in text:
-        raise InvalidUrlError(
-            f"{url!r} names no database.",
-            "Expected a path, ':memory:' or a URL.",
-            "Write Database('agents.db').",
-        )
-    scheme, found, rest = text.partition("://")
-    if not found or "/" in scheme:
-        return text
-    if scheme not in ("sqlite", "sqlite+aiosqlite"):
-        raise InvalidUrlError(
-            f"There is no engine for {scheme}:// URLs in this version.",
-            "Expected sqlite:///relative.db, sqlite:////absolute.db, sqlite:///:memory:, or a path.",
-            "Use a file.",
-        )
-    if "?" in rest:
-        raise InvalidUrlError(
-            f"The URL {text!r} has options.",
-            "Expected none in this version.",
-            "Leave out what follows the `?`.",
-        )
-    return unquote(rest).removeprefix("/") or MEMORY

@@ -149,7 +149,7 @@ async def _migrate(
     if planned.empty:
         return _report(options, began, notes=planned.notes)
     copy = None
-    if backup and planned.inside and "backup" in engine.capabilities:
+    if backup and planned.inside and engine.capabilities >= {"file", "backup"}:
         filled = await migration.read(filled_tables, found)
         copy = await _back_up(migration, Path(engine.name), wish.version) if filled else None
     for setting in planned.before:
@@ -279,12 +279,7 @@ async def _back_up(migration: Migration, path: Path, version: str) -> Path:
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     safe = re.sub(r"[^\w.+]", "_", version)
     target = path.with_name(f"{path.name}.before-{safe}-{moment}.db")
-    try:
-        await migration.backup(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            target.unlink()  # half a copy helps nobody, and may have filled the disk
-        raise
+    await migration.backup(target)
     pattern = re.compile(re.escape(path.name) + r"\.before-.+-(\d{8}T\d{12}Z)\.db")
     matches = ((pattern.fullmatch(other.name), other) for other in path.parent.iterdir())
     copies = sorted((match[1], other) for match, other in matches if match)

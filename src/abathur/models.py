@@ -9,6 +9,9 @@ from attrs import define, frozen, setters
 
 from abathur.states import TERMINAL
 
+Level = Literal["ok", "note", "warning", "problem"]
+"""How bad a finding is. ``note``: good to know; ``warning``: see to it; ``problem``: it does not work so."""
+
 OnFailure = Literal["block", "fail", "cancel", "ignore"]
 """What a failed or cancelled prerequisite does to its dependent. ``block``: it stays blocked."""
 
@@ -198,3 +201,18 @@ class AuditReport:
     """The id of the first row that was altered, removed or inserted."""
     problem: str | None
     """What is wrong with it, in words."""
+
+
+@frozen(kw_only=True)
+class Finding:
+    """One thing that `db.doctor()` has looked at."""
+
+    code: str
+    """The check's name, such as ``file-mode``; it stays the same from version to version."""
+    level: Level
+    what: str
+    """What was looked at."""
+    found: str
+    """What is there."""
+    remedy: str = ""
+    """What to do about it; empty when nothing has to be done."""

@@ -17,14 +17,14 @@ from tests.conformance.checks import QUERIES, check_invariants
 
 ENGINES: Mapping[str, frozenset[str]] = {
     "file": frozenset({"file", "processes", "backup"}),
-    "memory": frozenset(),
+    "memory": frozenset({"backup"}),
 }
 """Each engine with its capabilities. A test asks for a capability by the fixture of that name."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine" in metafunc.fixturenames:
-        needed = {"file", "processes"} & set(metafunc.fixturenames)
+        needed = {"file", "processes", "backup"} & set(metafunc.fixturenames)
         metafunc.parametrize("engine", [name for name, has in ENGINES.items() if needed <= has])
 
 
@@ -64,7 +64,7 @@ async def make_db(
 ) -> AsyncIterator[Callable[..., Awaitable[Database]]]:
     """Opens databases at the test's place; they are checked and closed after the test."""
     if "file" in ENGINES[engine]:
-        shutil.copyfile(template, url)
+        shutil.copy(template, url)  # with its mode
     opened: list[Database] = []
     threads = threading.active_count()
 
@@ -106,3 +106,11 @@ def processes(engine: str, url: str) -> str:
     """The capability `processes`: the URL by which other processes, and other Databases, share it."""
     assert "processes" in ENGINES[engine]
     return url
+
+
+@pytest.fixture
+def backup(engine: str, tmp_path: Path) -> Path:
+    """The capability `backup`: a new place for a copy."""
+    assert "backup" in ENGINES[engine]
+    (tmp_path / "copies").mkdir()
+    return tmp_path / "copies" / "copy.db"

@@ -154,6 +154,15 @@ async def writer(path: str, seconds: str) -> None:
         say(count, longest)
 
 
+async def backups(path: str, target: str) -> None:
+    """Make backups for ever; say when each begins and when it is done."""
+    async with database(path) as db:
+        for number in range(1_000_000):
+            say("begin", number)
+            await db.backup(f"{target}-{number}.db")
+            say("done", number)
+
+
 if __name__ == "__main__":
     programs = {
         "producer": producer,
@@ -161,5 +170,6 @@ if __name__ == "__main__":
         "zombie": zombie,
         "submitter": submitter,
         "writer": writer,
+        "backups": backups,
     }
     asyncio.run(programs[sys.argv[1]](*sys.argv[2:]))

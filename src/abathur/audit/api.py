@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from abathur import payload, times
 from abathur.audit import head as heads
 from abathur.audit import reading
 from abathur.audit.head import AuditHead
 from abathur.audit.verify import Check
-from abathur.engines.base import Engine
+from abathur.engines.base import Engine, Progress
 from abathur.errors import InvalidInputError
 from abathur.models import AuditEntry, AuditReport
 from abathur.script import Script, Statement
@@ -42,7 +40,7 @@ class Audit:
         self,
         *,
         head: AuditHead | str | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> AuditReport:
         """Check every seal, row, checkpoint and tombstone of the trail.
 

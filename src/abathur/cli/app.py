@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from abathur._version import __version__
-from abathur.cli import audit, demo, enqueue, look, prune, run, schema
+from abathur.cli import audit, backup, completion, demo, doctor, enqueue, look, prune, run, schema
 from abathur.cli.options import Settings, common
 from abathur.cli.output import write_error
 from abathur.errors import AbathurError
@@ -23,7 +23,7 @@ Examples:
 Exit codes:
   0    done
   1    refused or failed, and stderr says why; or the answer is bad news,
-       such as a broken audit trail
+       such as a broken audit trail, or a problem that doctor found
   2    the command line is wrong
   130  stopped by Ctrl-C
 
@@ -86,6 +86,9 @@ for command in (
     run.run,
     audit.audit,
     prune.prune,
+    backup.backup,
+    doctor.doctor,
+    completion.completion,
     demo.demo,
     demo.demo_worker,
 ):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from abathur.cli.completing import TASK
 from abathur.cli.options import Settings, common
 from abathur.cli.output import clean, facts, is_terminal, moment, note, table, write, write_json
 
@@ -29,8 +30,8 @@ Examples:
   abathur audit list --action task.failed --after 1000 --json
 """,
 )
-@click.option("--task", metavar="ID", help="Only rows about this task.")
-@click.option("--action", metavar="NAME", help="Only rows of this action, such as task.failed.")
+@click.option("--task", metavar="ID", type=TASK, help="Only rows about this task.")
+@click.option("--action", metavar="ACTION", help="Only rows of this action, such as task.failed.")
 @click.option("--after", type=click.IntRange(0), default=0, help="The next page: the last row of this one.")
 @click.option(
     "--limit", type=click.IntRange(1, 10_000), default=100, show_default=True, help="So many at most."
@@ -94,7 +95,8 @@ def head(settings: Settings) -> None:
     epilog="""\b
 Examples:
   abathur audit verify
-  abathur audit verify --head "$(tail -n 1 /somewhere/else/trail-heads.txt)"
+  head=$(tail -n 1 /somewhere/else/trail-heads.txt)
+  abathur audit verify --head "$head"
   abathur audit verify --json && echo intact
 """
 )
@@ -107,8 +109,10 @@ def verify(settings: Settings, head: str | None) -> None:
     Exits 1 and names the first bad row if one was altered, removed or inserted.
     """
     from abathur.cli.opening import with_database
+    from abathur.cli.progress import progress
 
-    report = with_database(settings, lambda db: db.audit.verify(head=head))
+    with progress("Checking the trail") as bar:
+        report = with_database(settings, lambda db: db.audit.verify(head=head, progress=bar))
     if settings.json:
         write_json(report)
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from abathur.cli.completing import AGENT_TYPE, TASK
 from abathur.cli.options import Settings, common, duration, json_value, moment
 from abathur.cli.output import clean, is_terminal, note, write, write_json
 
@@ -27,12 +28,21 @@ Examples:
 """,
 )
 @click.argument("prompt")
-@click.option("--agent-type", metavar="NAME", default="general", show_default=True, help="Who may claim it.")
+@click.option(
+    "--agent-type",
+    type=AGENT_TYPE,
+    metavar="NAME",
+    default="general",
+    show_default=True,
+    help="Who may claim it.",
+)
 @click.option("--priority", type=int, default=5, show_default=True, help="0 to 10; a step is worth a day.")
 @click.option(
     "--input", type=json_value, metavar="JSON", help="JSON, or @FILE that holds it, or @- for standard input."
 )
-@click.option("--depends-on", metavar="ID", multiple=True, help="A task that comes first; repeatable.")
+@click.option(
+    "--depends-on", type=TASK, metavar="ID", multiple=True, help="A task that comes first; repeatable."
+)
 @click.option(
     "--on-failure",
     type=click.Choice(["block", "fail", "cancel", "ignore"]),
@@ -59,7 +69,7 @@ Examples:
 @click.option(
     "--estimated-duration", type=duration, metavar="DURATION", help="Counted back from the deadline."
 )
-@click.option("--parent", metavar="ID", help="The task that this one is a part of.")
+@click.option("--parent", type=TASK, metavar="ID", help="The task that this one is a part of.")
 @click.option("--project", metavar="ID", help="The project that it belongs to.")
 @click.option("--summary", metavar="TEXT", help="A line for lists; else the first line of the prompt.")
 @click.option("--session", metavar="ID", help="The session that it belongs to.")

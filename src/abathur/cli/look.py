@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from abathur.cli.completing import AGENT_TYPE, TASK
 from abathur.cli.options import Settings, common
 from abathur.cli.output import (
     age,
@@ -37,11 +38,11 @@ Examples:
 """,
 )
 @click.option("--status", type=click.Choice(STATUSES), help="Only tasks in this status.")
-@click.option("--agent-type", metavar="NAME", help="Only tasks for these agents.")
+@click.option("--agent-type", type=AGENT_TYPE, metavar="NAME", help="Only tasks for these agents.")
 @click.option("--project", metavar="ID", help="Only tasks of this project.")
-@click.option("--parent", metavar="ID", help="Only the parts of this task.")
+@click.option("--parent", type=TASK, metavar="ID", help="Only the parts of this task.")
 @click.option("--limit", type=int, default=50, show_default=True, help="So many at most; up to 10,000.")
-@click.option("--after", metavar="ID", help="The next page: the last task of the page before.")
+@click.option("--after", type=TASK, metavar="ID", help="The next page: the last task of the page before.")
 @click.option(
     "--newest-first/--oldest-first",
     default=None,
@@ -100,7 +101,7 @@ Examples:
   abathur show 0199a1b2-c3d4 --json
 """,
 )
-@click.argument("task_id", metavar="ID")
+@click.argument("task_id", type=TASK, metavar="ID")
 @common
 @click.pass_obj
 def show(settings: Settings, task_id: str) -> None:

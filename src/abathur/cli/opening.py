@@ -8,24 +8,16 @@ import os
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
-from abathur.cli.options import Settings
+from abathur.cli.options import Settings, url_of
 from abathur.cli.output import note
-from abathur.database import Database, path_of
-from abathur.engines.sqlite import MEMORY
+from abathur.database import Database
+from abathur.engines.urls import MEMORY, path_of
 from abathur.errors import InvalidUrlError, MissingDatabaseError, UnrelatedDatabaseError
 from abathur.schema.steps import CreateTable
 
 T = TypeVar("T")
-
-VARIABLE: Final = "ABATHUR_DATABASE"
-DEFAULT: Final = "abathur.db"
-
-
-def url_of(settings: Settings) -> str:
-    """The database that is meant: the option, the environment, or the file in this directory."""
-    return settings.database or os.environ.get(VARIABLE) or DEFAULT
 
 
 def database(settings: Settings, *, must_exist: bool, **arguments: Any) -> Database:

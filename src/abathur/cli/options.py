@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,6 +13,10 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+VARIABLE: Final = "ABATHUR_DATABASE"
+DEFAULT: Final = "abathur.db"
+
+
 class Settings:
     """What the options that every command takes have said so far."""
 
@@ -19,6 +24,11 @@ class Settings:
         self.database: str | None = None
         """As given with --database; None when it was not."""
         self.json = False
+
+
+def url_of(settings: Settings) -> str:
+    """The database that is meant: the option, the environment, or the file in this directory."""
+    return settings.database or os.environ.get(VARIABLE) or DEFAULT
 
 
 def _set_database(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
@@ -36,6 +46,7 @@ def common(function: F) -> F:
     """Add --database and --json, which may stand before or after the command."""
     database = click.option(
         "--database",
+        type=click.Path(),  # which shells complete
         metavar="PATH_OR_URL",
         expose_value=False,
         callback=_set_database,

@@ -48,6 +48,7 @@ def prune(settings: Settings, /, dry_run: bool, keep_space: bool, **ages: float 
     that has not ended, and its parts. It works beside running workers.
     """
     from abathur.cli.opening import with_database
+    from abathur.cli.progress import progress
     from abathur.tasks.retention import Retention
 
     if all(age is None for age in ages.values()):
@@ -55,9 +56,12 @@ def prune(settings: Settings, /, dry_run: bool, keep_space: bool, **ages: float 
     kept = {name: None if age is None else timedelta(seconds=age) for name, age in ages.items()}
 
     async def work(db: Database) -> tuple[Pruned, int]:
-        pruned = await db.tasks.prune(Retention(**kept), dry_run=dry_run)
-        freed = 0 if dry_run or keep_space or not pruned.tasks else await db.shrink()
-        return pruned, freed
+        with progress("Pruning") as bar:
+            pruned = await db.tasks.prune(Retention(**kept), dry_run=dry_run, progress=bar)
+        if dry_run or keep_space or not pruned.tasks:
+            return pruned, 0
+        with progress("Giving back the space") as bar:
+            return pruned, await db.shrink(progress=bar)
 
     pruned, freed = with_database(settings, work)
     if settings.json:

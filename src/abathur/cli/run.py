@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from abathur.cli.completing import files
 from abathur.cli.options import Settings, common
 from abathur.cli.output import clean, note, write_json
 from abathur.errors import InvalidInputError
@@ -36,7 +37,7 @@ agents.py:
       return runner
 """,
 )
-@click.argument("target")
+@click.argument("target", shell_complete=files)
 @click.option(
     "--concurrency", type=click.IntRange(1, 1000), help="Handlers at a time; else the Runner's own."
 )

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from abathur.models import Finding
 from abathur.script import Emitted, Script, ScriptFunction
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ class Migration(Protocol):
         """Change a setting that cannot be changed inside a transaction, and check that it holds."""
 
     async def backup(self, target: Path) -> None:
-        """Copy the database to `target` and check the copy's integrity. Raises DiskFullError first."""
+        """Make a copy as `Engine.backup` does. The transactions of this session may be open meanwhile."""
 
 
 class Engine(Protocol):
@@ -40,7 +41,7 @@ class Engine(Protocol):
     dialect: str
     """Which variant of a statement this engine executes: ``sqlite`` or ``postgres``."""
     capabilities: frozenset[str]
-    """What it can do beyond the common part: ``file``, ``processes``, ``backup``."""
+    """What it can do beyond the common part: ``file``, ``processes`` (several may use it), ``backup``."""
     name: str
     """The path or URL for messages, without a password."""
 
@@ -65,6 +66,21 @@ class Engine(Protocol):
     def listen(self, heard: Callable[[], None]) -> AbstractAsyncContextManager[None]:
         """Call `heard` on the event loop, soon, whenever another connection has committed."""
 
+    async def backup(self, target: Path, progress: Progress | None = None) -> None:
+        """Write a consistent copy to the new file `target` while others write.
+
+        `progress(done, total)` is called on the event loop now and then; the unit is the engine's.
+        Cancelled, or if `progress` raises, it ends early; there is a whole copy then, or none. Raises
+        TargetExistsError, MissingDirectoryError, DiskFullError, CorruptDatabaseError and the like.
+        """
+
+    async def examine(self, *, deep: bool) -> list[Finding]:
+        """What is noteworthy about the software, the place and the pages. Changes nothing.
+
+        Works without `open`, and on a database that cannot be opened: then it says what it can see.
+        `deep` takes longer and looks at everything.
+        """
+
     def not_before(self, moment: int) -> None:
         """Never supply a `now` before `moment` (microseconds), which the database has recorded."""
 
@@ -82,5 +98,7 @@ class Closing(Protocol):
         """Called after the commit, on the connection's thread; not called after a rollback."""
 
 
+Progress = Callable[[int, int], object]
+"""Called with how much is done and how much there is."""
 Observer = Callable[[Emitted], None]
 """Called on the event loop after a commit, with what its scripts emitted."""

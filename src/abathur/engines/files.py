@@ -13,6 +13,7 @@ from abathur.errors import (
     NetworkFileSystemError,
     NotADatabaseError,
     ReadOnlyDatabaseError,
+    TargetExistsError,
 )
 
 NETWORK_FILE_SYSTEMS: Final = frozenset(
@@ -72,6 +73,32 @@ def create(path: Path) -> None:
         pass
     except OSError as error:
         raise ReadOnlyDatabaseError(str(path), error.strerror or str(error)) from error
+
+
+def create_anew(path: Path) -> int:
+    """Make an empty file that only its owner can read; returns its descriptor."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ReadOnlyDatabaseError(str(path), error.strerror or str(error)) from error
+
+
+def publish(partial: Path, fd: int, target: Path) -> None:
+    """Give a finished file its name, unless there is one of that name. It survives a power cut."""
+    os.fsync(fd)
+    try:
+        os.link(partial, target)  # unlike a rename it replaces nothing
+    except FileExistsError:
+        raise TargetExistsError(str(target)) from None
+    except OSError:  # a file system without hard links
+        if os.path.lexists(target):
+            raise TargetExistsError(str(target)) from None
+        partial.rename(target)
+    directory = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def size(path: Path) -> int:

@@ -11,18 +11,23 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 from abathur.engines import files
-from abathur.engines.base import Closing, MergedFunction, Migration
+from abathur.engines.backup import Backup
+from abathur.engines.base import Closing, MergedFunction, Migration, Progress
+from abathur.engines.checks import contents, library
+from abathur.engines.checks.file import examine_file
 from abathur.engines.clock import Clock
 from abathur.engines.connection import Connection, connect, outlast
 from abathur.engines.group import GroupCommit
 from abathur.engines.lane import Lane
 from abathur.engines.sidelock import SideLock
 from abathur.engines.sqlite_migration import SqliteMigration
+from abathur.engines.urls import MEMORY
 from abathur.engines.wal import AUTOCHECKPOINT, Wal
 from abathur.errors import (
     DatabaseClosedError,
@@ -31,6 +36,7 @@ from abathur.errors import (
     UnsupportedVersionError,
     WrongEventLoopError,
 )
+from abathur.models import Finding
 from abathur.script import Emitted, ScriptFunction, drive, start
 from abathur.sql import Catalog
 
@@ -38,8 +44,6 @@ T = TypeVar("T")
 
 log = logging.getLogger("abathur.engines")
 
-MEMORY: Final = ":memory:"
-OLDEST: Final = (3, 35, 0)
 READERS: Final = 4
 LISTEN_EVERY: Final = 0.01
 """Seconds between two looks at `data_version`; a change is heard 5 ms later on average."""
@@ -64,7 +68,7 @@ class SqliteEngine:
         self.memory = str(target) == MEMORY
         self.path = Path(MEMORY) if self.memory else Path(os.path.realpath(target))
         self.name = str(self.path)
-        self.capabilities = frozenset() if self.memory else frozenset({"file", "processes", "backup"})
+        self.capabilities = frozenset({"backup"} if self.memory else {"file", "processes", "backup"})
         self.catalog = catalog
         self._closing = closing
         self._recorded = recorded
@@ -88,8 +92,9 @@ class SqliteEngine:
         return self._writer is not None if self.memory else files.size(self.path) > 0
 
     async def open(self) -> None:
-        if sqlite3.sqlite_version_info < OLDEST:
-            raise UnsupportedVersionError("SQLite", sqlite3.sqlite_version, ".".join(map(str, OLDEST)))
+        if sqlite3.sqlite_version_info < library.OLDEST:
+            oldest = ".".join(map(str, library.OLDEST))
+            raise UnsupportedVersionError("SQLite", sqlite3.sqlite_version, oldest)
         try:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -217,6 +222,33 @@ class SqliteEngine:
             yield session
         finally:
             await outlast(session.end())
+
+    async def backup(self, target: Path, progress: Progress | None = None) -> None:
+        self._check()
+        making = Backup(self.name, target, progress)
+        if self.memory:  # in one go, between two transactions: all share its one connection
+            lane = await self._open_lane()
+            await outlast(making.run(lane.writer), making.end_early)
+            return
+        async with self._permits:  # so that `close` waits for it
+            self._check()
+            source = await self._connect("query_only=ON")
+            try:
+                await outlast(making.run(source), making.end_early)
+            finally:
+                await outlast(source.close())
+
+    async def examine(self, *, deep: bool) -> list[Finding]:
+        if self._closed:
+            raise DatabaseClosedError
+        normal = "synchronous=NORMAL" in self._pragmas
+        found = [*library.findings(), library.durability(normal=normal)]
+        if not self.memory:
+            return found + await examine_file(self.path, partial(self._connect, "query_only=ON"), deep=deep)
+        if self._writer is None:
+            return found  # nothing was ever put into it
+        shared = self._writer.hop(lambda raw: contents.findings(raw, deep=deep, is_file=False))
+        return found + await outlast(shared)
 
     # -- connections ---------------------------------------------------------------------------
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from abathur.engines import files
+from abathur.engines.backup import back_up
 from abathur.engines.clock import Clock
 from abathur.engines.connection import Connection, outlast
 from abathur.engines.faults import translate
 from abathur.engines.sidelock import SideLock
-from abathur.errors import CorruptDatabaseError, DiskFullError, LockTimeoutError, MigrationError
+from abathur.errors import LockTimeoutError, MigrationError
 from abathur.script import ScriptFunction, drive, start
 
 T = TypeVar("T")
@@ -103,27 +103,9 @@ class SqliteMigration:
         await outlast(self._connection.hop(lambda _: self._backup(target)))
 
     def _backup(self, target: Path) -> None:
-        needed = files.size(self._path) + files.size(Path(f"{self._path}-wal"))
-        if shutil.disk_usage(target.parent).free < needed:
-            raise DiskFullError(str(target))
-        files.create(target)
         # A second connection: the first may be inside of a transaction.
-        source = sqlite3.connect(self._path, isolation_level=None)
-        copy = sqlite3.connect(target, isolation_level=None)
-        try:
-            source.backup(copy)
-            copy.execute("PRAGMA journal_mode=DELETE").fetchall()
-            problems = [row[0] for row in copy.execute("PRAGMA integrity_check(5)")]
-        except (sqlite3.Error, MemoryError) as error:
-            typed = translate(error, str(self._path), "the backup")
-            if "no such module" not in str(error):  # a virtual table whose extension is not here
-                raise typed from error
-            problems = ["ok"]
-        finally:
-            copy.close()
-            source.close()
-        if problems != ["ok"]:
-            raise CorruptDatabaseError(str(self._path), "; ".join(problems))
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as source:
+            back_up(source, str(self._path), target, lambda _done, _total: None)
 
 
 def _checkpoint(raw: sqlite3.Connection) -> None:

@@ -6,6 +6,7 @@
     │   ├── UnknownTaskError (LookupError)  no task has that id
     │   ├── DependencyCycleError            the tasks would wait for each other for ever
     │   ├── IdempotencyConflictError        the key exists with different content
+    │   ├── TargetExistsError (FileExistsError)   a backup overwrites nothing
     │   └── UnknownStatementError           a script named a statement that nobody defined
     ├── IllegalMoveError                    the table of moves does not allow this change of status
     ├── LeaseLostError                      the claim's fence is no longer the task's
@@ -49,6 +50,7 @@ from abathur.errors.arguments import (
     IdempotencyConflictError,
     InvalidInputError,
     InvalidPayloadError,
+    TargetExistsError,
     UnknownStatementError,
     UnknownTaskError,
 )
@@ -120,6 +122,7 @@ __all__ = [
     "ReadOnlyDatabaseError",
     "SchemaConflictError",
     "StatementError",
+    "TargetExistsError",
     "UnknownStatementError",
     "UnknownTaskError",
     "UnrelatedDatabaseError",

@@ -53,6 +53,17 @@ class IdempotencyConflictError(InvalidInputError):
         )
 
 
+class TargetExistsError(InvalidInputError, FileExistsError):
+    """There is something where a new file was to be written; it was left as it is."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} exists already.",
+            "Expected a name that is free: nothing is overwritten.",
+            "Give another name, or move what is there out of the way.",
+        )
+
+
 class UnknownStatementError(InvalidInputError):
     """A script named a statement that neither the library nor `queries=` defines."""
 

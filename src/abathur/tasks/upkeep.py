@@ -6,13 +6,13 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from attrs import define, field
 
 from abathur import audit
-from abathur.engines.base import Engine
+from abathur.engines.base import Engine, Progress
 from abathur.errors import ConstraintError, InvalidInputError
 from abathur.script import Script
 from abathur.tasks import moves, prune, reading, reconcile
@@ -50,7 +50,7 @@ class Upkeep:
         retention: Retention,
         *,
         dry_run: bool = False,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress | None = None,
     ) -> Pruned:
         """Remove tasks that ended longer ago than `retention` keeps them; `dry_run` only counts them.
 

@@ -97,6 +97,9 @@ ORDER BY id DESC LIMIT :limit
 -- by_prefix: the ids that begin with a prefix.
 SELECT id FROM tasks WHERE id >= :prefix AND id < :beyond ORDER BY id LIMIT 2
 
+-- newest: the newest tasks whose ids begin with a prefix.
+SELECT id, status, summary FROM tasks WHERE id >= :prefix AND id < :beyond ORDER BY id DESC LIMIT :limit
+
 -- attempts: what became of a task's attempts that did not complete it.
 SELECT task_id, fence, attempt, worker, started_at, ended_at, outcome, error FROM task_attempts
 WHERE task_id = :id ORDER BY fence

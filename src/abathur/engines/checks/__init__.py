@@ -1,0 +1,1 @@
+"""What is noteworthy about an SQLite database besides its rows. Nothing here changes anything."""
