@@ -143,6 +143,22 @@ COUNTS: Final = Table(
     without_rowid=True,
 )
 
+WORKERS: Final = Table(
+    # The runners at work. Each renews its row; what a dead one leaves is forgotten after minutes.
+    "task_workers",
+    (
+        Column("id", "TEXT", primary_key=True),  # of one run: a name may be given to several
+        Column("name", "TEXT", not_null=True),
+        Column("agent_types", "TEXT", not_null=True),  # JSON: {name: tasks at a time, or null}
+        Column("concurrency", "INTEGER", not_null=True),
+        Column("host", "TEXT", not_null=True),
+        Column("pid", "INTEGER", not_null=True),
+        Column("started_at", "INTEGER", not_null=True),
+        Column("seen_at", "INTEGER", not_null=True),
+    ),
+    without_rowid=True,
+)
+
 AUDIT: Final = Table(
     "audit",
     (
@@ -284,7 +300,7 @@ INSERTS: Final = (
 
 LIBRARY: Final = Schema(
     owner="abathur",
-    tables=(TASKS, CONTENT, EDGES, ATTEMPTS, PROGRESS, KEYS, COUNTS, AUDIT, SEALS, META, HISTORY),
+    tables=(TASKS, CONTENT, EDGES, ATTEMPTS, PROGRESS, KEYS, COUNTS, WORKERS, AUDIT, SEALS, META, HISTORY),
     indexes=INDEXES,
     backfills=BACKFILLS,
     inserts=INSERTS,
