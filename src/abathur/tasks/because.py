@@ -62,12 +62,15 @@ class _Speech:
         never = cause.kind in roots.NEVER
         text = f"It waits for {self._name(path[0])}{self._way(path)}{self._end(cause.kind, path[-1])}."
         if cause.kind == roots.ENDED:
+            which, policy = (
+                ("that one", f" (its edge says `{edge.on_failure}`)") if len(path) == 1 else (path[-1], "")
+            )
             text += (
-                f" It stays blocked (`{edge.on_failure}`) until that is retried and completes:"
-                f" `abathur retry` that one, or `abathur cancel` this one."
+                f" It stays blocked{policy} until {which} is retried and completes (`abathur retry`),"
+                " or this one is cancelled (`abathur cancel`)."
             )
         elif never:
-            text += " None of them can ever start: `abathur cancel` one of them."
+            text += " None of these can ever start; cancel one of them (`abathur cancel`)."
         return Reason(
             code="blocked",
             text=text,

@@ -57,8 +57,8 @@ class Causes:
 
 def find(graph: Waits) -> Script[Causes]:
     """The root cause behind each task that the graph holds."""
-    ended = {node.id for node in graph.nodes.values() if node.has_ended_badly}
-    moves = yield from waits.last_moves(sorted(ended))
+    ended = {node.id: node for node in graph.nodes.values() if node.has_ended_badly}
+    moves = yield from waits.last_moves(ended.values())
     because = {
         task_id: move.data["because"]
         for task_id, move in moves.items()

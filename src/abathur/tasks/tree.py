@@ -32,7 +32,7 @@ def tree(task_id: str, limit: int) -> Script[Tree]:
         below = depth[level[0]] + 1
         level = []
         for row in rows[:room]:
-            if row["id"] not in depth:  # an older database may hold a circle
+            if row["id"] not in depth:  # tasks may be parts of each other
                 depth[row["id"]] = below
                 parts.setdefault(row["parent_task_id"], []).append(row["id"])
                 level.append(row["id"])

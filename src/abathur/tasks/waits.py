@@ -6,10 +6,11 @@ may even have a circle in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final, NamedTuple
 
-from attrs import define, frozen
+from attrs import frozen
 
 from abathur import payload, times
 from abathur.errors import UnknownTaskError
@@ -100,24 +101,32 @@ def above(task: Node) -> Script[Waits]:
     return Waits(task, nodes, edges, more)
 
 
-@define
+@frozen
 class LastMove:
     """What the trail says about a task's last change of status."""
 
-    at: Any
+    at: datetime | None
     actor: str | None
     data: Mapping[str, Any]
 
 
-def last_moves(ids: Sequence[str]) -> Script[dict[str, LastMove]]:
-    """The last change of status of tasks; older ones, from before the trail, have none."""
-    if not ids:
+def last_moves(nodes: Iterable[Node]) -> Script[dict[str, LastMove]]:
+    """What led tasks to their status, by id. What came from before the trail has nothing."""
+    status_of = {node.id: node.status for node in nodes}
+    if not status_of:
         return {}
-    rows = yield Statement("batches.last_moves", ids=reading.ids_json(ids))
+    rows = yield Statement("batches.last_moves", ids=reading.ids_json(sorted(status_of)))
     moves = {}
     for row in rows:
-        data = payload.decode_stored(row["action_data"])
-        moves[row["task_id"]] = LastMove(
-            times.parse(row["timestamp"]), row["actor"], data if isinstance(data, dict) else {}
-        )
+        if row["action_type"] == f"task.{status_of[row['task_id']]}":
+            data = payload.decode_stored(row["action_data"])
+            moves[row["task_id"]] = LastMove(
+                times.parse(row["timestamp"]), row["actor"], data if isinstance(data, dict) else {}
+            )
     return moves
+
+
+def last_move(task: Node) -> Script[LastMove]:
+    """What led one task to its status; empty if the trail does not know."""
+    moves = yield from last_moves([task])
+    return moves.get(task.id) or LastMove(None, None, {})

@@ -105,8 +105,8 @@ def _passed(since: datetime | None, now: int) -> str:
 
 
 def _scheduled(task: Node, now: int) -> Script[list[Reason]]:
-    moves = yield from waits.last_moves([task.id])
-    outcome = moves[task.id].data.get("outcome") if task.id in moves else None
+    move = yield from waits.last_move(task)
+    outcome = move.data.get("outcome")
     until = task.run_at or 0
     cause = "run_at" if outcome is None else "released" if outcome == "released" else "retry"
     error = task.error if cause == "retry" else None
@@ -190,8 +190,7 @@ def _no_worker(agent_type: str, crew: workers.Crew, now: int) -> Reason:
 
 
 def _completed(task: Node) -> Script[Reason]:
-    moves = yield from waits.last_moves([task.id])
-    at = moves[task.id].at if task.id in moves else None
+    at = (yield from waits.last_move(task)).at
     when = f", at {clock(at)}" if at else ""
     by = f" by worker {task.worker!r}" if task.worker else ""
     return Reason(
@@ -200,8 +199,7 @@ def _completed(task: Node) -> Script[Reason]:
 
 
 def _ended_badly(task: Node) -> Script[Reason]:
-    moves = yield from waits.last_moves([task.id])
-    move = moves.get(task.id) or LastMove(None, None, {})
+    move = yield from waits.last_move(task)
     if "because" in move.data:
         return (yield from because.doomed(task, move))
     return _failed(task, move) if task.status == FAILED else _cancelled(task, move)

@@ -1,0 +1,69 @@
+"""`abathur why`: why a task is not running."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from abathur.cli.options import Settings, common
+from abathur.cli.output import clean, heading, is_terminal, write, write_json
+
+if TYPE_CHECKING:
+    from abathur.database import Database
+    from abathur.tasks.views import Why
+
+
+@click.command(
+    short_help="Say why a task is not running.",
+    epilog="""\b
+Examples:
+  abathur why 0199a1b2-c3d4
+  abathur why 0199a1b2-c3d4 --json
+""",
+)
+@click.argument("task_id", metavar="ID")
+@common
+@click.pass_obj
+def why(settings: Settings, task_id: str) -> None:
+    """Say why a task is not running, or who runs it, or how it ended.
+
+    What it waits for is followed to the root: the task that failed, the time that has not come, the
+    worker that is not there. ID is a task's id or any beginning of it that no other task's id has.
+    """
+    from abathur.cli.ids import full_id
+    from abathur.cli.opening import with_database
+
+    async def read(db: Database) -> Why:
+        return await db.tasks.why(await full_id(db, task_id))
+
+    found = with_database(settings, read)
+    if settings.json:
+        write_json(found)
+        return
+    first, *reasons = str(found).split("\n- ")
+    short = _shortening(found)
+    heading(_with(short, first))
+    for reason in reasons:
+        write(clean(_with(short, f"- {reason}")))
+
+
+def _shortening(found: Why) -> dict[str, str]:
+    """The ids that a person reads, shortened; those that a program reads stay whole."""
+    from abathur.cli.ids import shortened
+
+    if not is_terminal():
+        return {}
+    ids = {found.task.id}
+    for reason in found.reasons:
+        ids |= {one.id for one in reason.data.get("chain", ())}
+        if reason.data.get("because") is not None:
+            ids.add(reason.data["because"])
+    ordered = sorted(ids)
+    return dict(zip(ordered, shortened(ordered), strict=True))
+
+
+def _with(short: dict[str, str], text: str) -> str:
+    for whole, beginning in short.items():
+        text = text.replace(whole, beginning)
+    return text
