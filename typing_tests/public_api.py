@@ -2,7 +2,25 @@
 
 from typing import assert_type
 
-from abathur import AuditReport, Claim, Context, Database, PrerequisiteState, Runner, Task
+from abathur import (
+    AuditReport,
+    Claim,
+    Context,
+    CriticalPath,
+    Database,
+    PathTask,
+    PrerequisiteState,
+    QueueStats,
+    Reason,
+    Runner,
+    Stats,
+    Task,
+    TaskState,
+    Tree,
+    TreeTask,
+    Why,
+    WorkerInfo,
+)
 
 
 async def use(db: Database) -> None:
@@ -18,6 +36,23 @@ async def use(db: Database) -> None:
     assert_type(await db.tasks.wait(task.id, timeout=1.0), Task)
     assert_type(await db.tasks.prerequisites(task), list[PrerequisiteState])
     assert_type(await db.audit.verify(), AuditReport)
+
+
+async def look(db: Database, task: Task) -> None:
+    why = await db.tasks.why(task)
+    assert_type(why, Why)
+    assert_type(why.task, TaskState)
+    assert_type(why.reasons, tuple[Reason, ...])
+    tree = await db.tasks.tree(task.id, limit=10)
+    assert_type(tree, Tree)
+    assert_type(tree.tasks, tuple[TreeTask, ...])
+    path = await db.tasks.critical_path(task)
+    assert_type(path, CriticalPath)
+    assert_type(path.tasks, tuple[PathTask, ...])
+    stats = await db.tasks.stats()
+    assert_type(stats, Stats)
+    assert_type(stats.queues, tuple[QueueStats, ...])
+    assert_type(await db.tasks.workers(), list[WorkerInfo])
 
 
 def run(db: Database) -> Runner:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from abathur.cli.options import Settings, common
-from abathur.cli.output import clean, heading, is_terminal, write, write_json
+from abathur.cli.output import clean, heading, write, write_json
 
 if TYPE_CHECKING:
     from abathur.database import Database
@@ -42,28 +42,6 @@ def why(settings: Settings, task_id: str) -> None:
         write_json(found)
         return
     first, *reasons = str(found).split("\n- ")
-    short = _shortening(found)
-    heading(_with(short, first))
+    heading(first)
     for reason in reasons:
-        write(clean(_with(short, f"- {reason}")))
-
-
-def _shortening(found: Why) -> dict[str, str]:
-    """The ids that a person reads, shortened; those that a program reads stay whole."""
-    from abathur.cli.ids import shortened
-
-    if not is_terminal():
-        return {}
-    ids = {found.task.id}
-    for reason in found.reasons:
-        ids |= {one.id for one in reason.data.get("chain", ())}
-        if reason.data.get("because") is not None:
-            ids.add(reason.data["because"])
-    ordered = sorted(ids)
-    return dict(zip(ordered, shortened(ordered), strict=True))
-
-
-def _with(short: dict[str, str], text: str) -> str:
-    for whole, beginning in short.items():
-        text = text.replace(whole, beginning)
-    return text
+        write(clean(f"- {reason}"))  # with whole ids, to be copied into the next command
