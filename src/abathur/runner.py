@@ -205,9 +205,9 @@ class Runner:
                     async with anyio.create_task_group() as background:
                         background.start_soon(self._keeper.run)
                         background.start_soon(maintenance.forever, self.db)
-                        agents = dict.fromkeys(self._agents)  # with no limits of their own
+                        limits = dict.fromkeys(self._agents)  # no agent type has one of its own
                         background.start_soon(
-                            presence.announced, self.db, self.worker, agents, self.concurrency
+                            presence.announced, self.db, self.worker, limits, self.concurrency
                         )
                         yield bell
                         background.cancel_scope.cancel()

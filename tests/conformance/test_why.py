@@ -10,7 +10,7 @@ import pytest
 
 from abathur import Database, Prerequisite, Reason, TaskState
 from abathur.errors import InvalidInputError, UnknownTaskError
-from abathur.tasks import workers
+from abathur.tasks import waits, workers
 from tests.conformance.checks import execute, pass_time
 
 
@@ -401,6 +401,18 @@ async def test_a_long_chain_is_told_by_its_ends_and_a_long_list_is_cut(db):
     assert str(found).endswith("- 10 more of its prerequisites are not met.")
 
 
+async def test_of_a_graph_that_is_too_large_a_part_is_read_and_the_answer_says_so(db, monkeypatch):
+    monkeypatch.setattr(waits, "MOST_EDGES", 5)
+    chain = await db.tasks.enqueue_many(
+        [{"prompt": f"{n}", "ref": f"{n}", "depends_on": [f"{n - 1}"] if n else []} for n in range(10)]
+    )
+    reason = await only(db, chain[-1])
+    assert (reason.data["root"], reason.data["length"]) == (state(chain[4]), 5)
+    assert "which waits for more tasks than are looked at here." in reason.text
+    path = await db.tasks.critical_path(chain[-1])
+    assert (path.more, len(path.tasks)) == (True, 6)
+
+
 # -- what older versions left, and bad input -------------------------------------------------------
 
 
@@ -433,7 +445,11 @@ async def test_a_status_that_an_older_or_another_program_left_is_told_as_that(ol
     assert reason.code == code
     assert ("reconcile" in reason.text) == (code in ("pending", "adrift"))
     below = await older.tasks.enqueue("y", depends_on=[task])
-    assert (await only(older, below)).data["root"] == state(task, status)
+    root = await only(older, below)
+    assert root.data["root"] == state(task, status)
+    assert (f"which is {status}, as an older version left it." in root.text) == (
+        code in ("pending", "adrift")
+    )
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])

@@ -9,7 +9,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from abathur.script import Script
-from abathur.states import CANCELLED, FAILED, PENDING, READY, RUNNING, SCHEDULED
+from abathur.states import BLOCKED, CANCELLED, FAILED, PENDING, READY, RUNNING, SCHEDULED
 from abathur.tasks import roots, waits, workers
 from abathur.tasks.roots import Causes
 from abathur.tasks.sentences import after_colon, clock, named
@@ -122,11 +122,9 @@ class _Speech:
             return ", which waits, in the end, in a circle of tasks that wait for each other"
         if kind == roots.UNREAD:
             return ", which waits for more tasks than are looked at here"
-        if kind == RUNNING:
-            over = node.lease_expires_at is not None and node.lease_expires_at <= self.now
-            return f", which worker {node.worker!r} is running" + (
-                " under a lease that is over" if over else ""
-            )
+        if kind == RUNNING and node.lease_expires_at is not None:
+            over = " under a lease that is over" if node.lease_expires_at <= self.now else ""
+            return f", which worker {node.worker!r} is running{over}"
         if kind == READY:
             idle = "" if self.crew.of(node.agent_type) else ", and no live worker handles that"
             return f", which is ready for agent type {node.agent_type!r}{idle}"
@@ -135,7 +133,7 @@ class _Speech:
         if kind == roots.ENDED:
             how = "failed" if node.status == FAILED else "was cancelled"
             return f", which {how}{after_colon(node.error)}"
-        adrift = kind == PENDING or kind == node.status == "blocked"
+        adrift = node.status in (PENDING, BLOCKED, RUNNING)
         return f", which is {node.status}" + (", as an older version left it" if adrift else "")
 
     def _data(self, path: Sequence[str]) -> dict[str, Any]:
