@@ -3,7 +3,26 @@
 from pathlib import Path
 from typing import assert_type
 
-from abathur import AuditReport, Claim, Context, Database, Finding, PrerequisiteState, Runner, Task
+from abathur import (
+    AuditReport,
+    Claim,
+    Context,
+    CriticalPath,
+    Database,
+    Finding,
+    PathTask,
+    PrerequisiteState,
+    QueueStats,
+    Reason,
+    Runner,
+    Stats,
+    Task,
+    TaskState,
+    Tree,
+    TreeTask,
+    Why,
+    WorkerInfo,
+)
 
 
 async def use(db: Database) -> None:
@@ -21,6 +40,23 @@ async def use(db: Database) -> None:
     assert_type(await db.audit.verify(), AuditReport)
     assert_type(await db.backup("copy.db", progress=lambda done, total: done / total), Path)
     assert_type(await db.doctor(deep=True), list[Finding])
+
+
+async def look(db: Database, task: Task) -> None:
+    why = await db.tasks.why(task)
+    assert_type(why, Why)
+    assert_type(why.task, TaskState)
+    assert_type(why.reasons, tuple[Reason, ...])
+    tree = await db.tasks.tree(task.id, limit=10)
+    assert_type(tree, Tree)
+    assert_type(tree.tasks, tuple[TreeTask, ...])
+    path = await db.tasks.critical_path(task)
+    assert_type(path, CriticalPath)
+    assert_type(path.tasks, tuple[PathTask, ...])
+    stats = await db.tasks.stats()
+    assert_type(stats, Stats)
+    assert_type(stats.queues, tuple[QueueStats, ...])
+    assert_type(await db.tasks.workers(), list[WorkerInfo])
 
 
 def run(db: Database) -> Runner:

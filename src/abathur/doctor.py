@@ -17,7 +17,7 @@ from abathur.schema.inspect import Fingerprint, fingerprint
 from abathur.schema.plan import Plan
 from abathur.schema.stamp import environment_of, is_older
 from abathur.script import Script, Statement
-from abathur.tasks import reading
+from abathur.tasks import reading, workers
 
 T = TypeVar("T")
 
@@ -215,18 +215,19 @@ def _dead_ends(at: int) -> Script[list[Finding]]:  # noqa: ARG001  # each check 
     if rows:
         row = rows[0]
         said = f"{row['n']:,}; {row['id']} waits for {row['cause']}, which is {row['status']}."
-    remedy = "Retry the prerequisite, or cancel what waits for it: db.tasks.retry(id), db.tasks.cancel(id)."
+    remedy = "Retry the prerequisite, or cancel what waits for it: `abathur retry ID`, `abathur cancel ID`."
     return _tasks("dead-ends", "tasks blocked by one that has failed", said, remedy)
 
 
 def _unclaimed(at: int) -> Script[list[Finding]]:
     counts = yield from reading.counts()
+    crew, _ = yield from workers.read(at)
     waiting = []
     ready = sorted(agent_type for agent_type, status, n in counts if status == "ready" and n > 0)
     for agent_type in ready[:MOST_TYPES]:
         since = yield from _ready_since(agent_type)
         if since is not None and at - since > UNCLAIMED * 1_000_000:
-            served = yield from _is_served(agent_type, at)
+            served = yield from _is_served(agent_type, crew, at)
             if not served:
                 waiting.append(f"{agent_type} (for {(at - since) / 60_000_000:,.0f} minutes)")
     said = f"{', '.join(waiting)}." if waiting else None
@@ -240,14 +241,13 @@ def _ready_since(agent_type: str) -> Script[int | None]:
     return None if moment is None else int(moment.timestamp() * 1_000_000)
 
 
-def _is_served(agent_type: str, at: int) -> Script[bool]:
-    """Whether anybody works on this type: some task of it is held by a lease.
+def _is_served(agent_type: str, crew: workers.Crew, at: int) -> Script[bool]:
+    """Whether anybody works on this type: a live runner handles it, or some task of it is held by a lease.
 
     Behind a long queue the next task has waited for long although workers are busy; that is no fault.
-    A table of live workers would be asked here.
     """
     rows = yield Statement("doctor.at_work", agent_type=agent_type, now=at)
-    return bool(rows[0]["n"])
+    return bool(rows[0]["n"] or crew.of(agent_type))
 
 
 # -- the trail -----------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ import anyio
 import anyio.lowlevel
 from attrs import frozen
 
-from abathur import maintenance, payload
+from abathur import maintenance, payload, presence
 from abathur.context import Context, DoNotRetry
 from abathur.database import Database
 from abathur.errors import InvalidInputError, InvalidPayloadError, LeaseLostError
@@ -211,6 +211,10 @@ class Runner:
                     async with anyio.create_task_group() as background:
                         background.start_soon(self._keeper.run)
                         background.start_soon(maintenance.forever, self.db, self.retention)
+                        limits = dict.fromkeys(self._agents)  # no agent type has one of its own
+                        background.start_soon(
+                            presence.announced, self.db, self.worker, limits, self.concurrency
+                        )
                         yield bell
                         background.cancel_scope.cancel()
                 finally:

@@ -10,7 +10,9 @@ from click.testing import CliRunner
 from abathur.cli import main
 
 
-@pytest.mark.parametrize("command", [["list"], ["show", "x"], ["audit", "verify"], ["enqueue", "x"]])
+@pytest.mark.parametrize(
+    "command", [["list"], ["show", "x"], ["audit", "verify"], ["enqueue", "x"], ["stats"], ["cancel", "x"]]
+)
 def test_a_file_with_tables_and_none_of_ours_is_refused_and_not_changed(command, tmp_path):
     path = tmp_path / "plain.db"
     with sqlite3.connect(path) as raw:

@@ -7,7 +7,22 @@ from typing import Any, Final
 import click
 
 from abathur._version import __version__
-from abathur.cli import audit, backup, completion, demo, doctor, enqueue, look, prune, run, schema
+from abathur.cli import (
+    audit,
+    backup,
+    completion,
+    decide,
+    demo,
+    doctor,
+    enqueue,
+    look,
+    prune,
+    run,
+    schema,
+    stats,
+    tree,
+    why,
+)
 from abathur.cli.options import Settings, common
 from abathur.cli.output import write_error
 from abathur.errors import AbathurError
@@ -83,6 +98,12 @@ for command in (
     enqueue.enqueue,
     look.list_,
     look.show,
+    why.why,
+    tree.tree,
+    tree.critical_path,
+    decide.cancel,
+    decide.retry,
+    stats.stats,
     run.run,
     audit.audit,
     prune.prune,

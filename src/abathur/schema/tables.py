@@ -144,6 +144,22 @@ COUNTS: Final = Table(
     without_rowid=True,
 )
 
+WORKERS: Final = Table(
+    # The runners at work. Each renews its row; what a dead one leaves is forgotten after minutes.
+    "task_workers",
+    (
+        Column("id", "TEXT", primary_key=True),  # of one run: a name may be given to several
+        Column("name", "TEXT", not_null=True),
+        Column("agent_types", "TEXT", not_null=True),  # JSON: {name: tasks at a time, or null}
+        Column("concurrency", "INTEGER", not_null=True),
+        Column("host", "TEXT", not_null=True),
+        Column("pid", "INTEGER", not_null=True),
+        Column("started_at", "INTEGER", not_null=True),
+        Column("seen_at", "INTEGER", not_null=True),
+    ),
+    without_rowid=True,
+)
+
 META: Final = Table(
     "abathur_meta",
     (Column("key", "TEXT", primary_key=True), Column("value", "TEXT", not_null=True)),
@@ -263,6 +279,7 @@ LIBRARY: Final = Schema(
         PROGRESS,
         KEYS,
         COUNTS,
+        WORKERS,
         AUDIT,
         SEALS,
         CHECKPOINTS,

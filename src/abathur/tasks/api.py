@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Mapping
-from contextlib import AsyncExitStack
 from datetime import datetime
 from typing import Any, Literal, cast
 
 from abathur import payload
 from abathur.engines.base import Engine
-from abathur.errors import InvalidInputError, WaitTimeoutError
-from abathur.models import Attempt, Claim, OnFailure, Prerequisite, Progress, Task
-from abathur.states import STATUSES
+from abathur.errors import InvalidInputError
+from abathur.models import Claim, OnFailure, Prerequisite, Task
 from abathur.tasks import (
     checks,
     claim,
     control,
     dependencies,
     failures,
-    graph,
-    reading,
     settle,
     submit,
 )
 from abathur.tasks.failures import LONGEST_MESSAGE
+from abathur.tasks.looking import Looking
 from abathur.tasks.new import NewTask, make_edges, new_task, seconds
 from abathur.tasks.upkeep import Upkeep
 from abathur.tasks.watch import Watch
 
 
-class Tasks(Upkeep):
+class Tasks(Looking, Upkeep):
     """The tasks of a Database. Every method that changes something is one transaction."""
 
     def __init__(self, engine: Engine, watch: Watch, actor: str) -> None:
-        super().__init__(engine, actor)
-        self._watch = watch
+        super().__init__(engine, watch)
+        self._actor = actor
 
     # -- making --------------------------------------------------------------------------------
 
@@ -255,102 +251,3 @@ class Tasks(Upkeep):
         Raises UnknownTaskError, or IllegalMoveError for a task in another status.
         """
         return await self._engine.write(control.retry, checks.id_of(task), self._actor)
-
-    # -- looking -------------------------------------------------------------------------------
-
-    async def get(self, task: str | Task) -> Task:
-        """One task as it is now. Raises UnknownTaskError."""
-        return await self._engine.read(reading.get, checks.id_of(task))
-
-    async def resolve(self, prefix: str) -> list[str]:
-        """The ids that begin with `prefix`; two of them at most."""
-        return await self._engine.read(reading.resolve, payload.plain(prefix, "prefix"))
-
-    async def attempts(self, task: str | Task) -> list[Attempt]:
-        """The attempts that did not complete a task, each with its error."""
-        return await self._engine.read(reading.attempts, checks.id_of(task))
-
-    async def prerequisites(self, task: str | Task) -> list[graph.PrerequisiteState]:
-        """What a task waits for or has waited for, by id. Raises UnknownTaskError."""
-        return await self._engine.read(graph.prerequisites, checks.id_of(task))
-
-    async def progress(self, task: str | Task) -> Progress | None:
-        """What the task's handler last said about how far it is."""
-        return await self._engine.read(reading.progress, checks.id_of(task))
-
-    async def counts(self, *, by_agent_type: bool = False) -> dict[Any, int]:
-        """The number of tasks per status, or per (agent type, status); kept, so it takes constant time."""
-        rows = await self._engine.read(reading.counts)
-        total: dict[Any, int] = {}
-        for agent_type, status, n in rows:
-            key = (agent_type, status) if by_agent_type else status
-            total[key] = total.get(key, 0) + n
-        return total
-
-    async def outlook(self, agent_types: Iterable[str]) -> tuple[bool, float | None]:
-        """Whether a claim would find something now, and else after how many seconds it may; for runners."""
-        return await self._engine.read(reading.outlook, checks.types_of(agent_types))
-
-    async def still_held(self, claims: Iterable[Claim]) -> set[tuple[str, int]]:
-        """The (task id, fence) of those claims that still hold; for runners."""
-        return await self._engine.read(reading.still_held, [(one.task.id, one.fence) for one in claims])
-
-    async def wait(self, task: str | Task, *, timeout: float | None = None) -> Task:
-        """Wait until a task is completed, failed or cancelled, and return it. `timeout` is in seconds.
-
-        Raises WaitTimeoutError or UnknownTaskError. Inside of one process nothing is polled.
-        """
-        task_id = checks.id_of(task)
-        if timeout is not None:
-            seconds("timeout", timeout, 365 * 86_400, zero=True)
-        async with AsyncExitStack() as stack:
-            ended = stack.enter_context(self._watch.for_end(task_id))
-            found = await self.get(task_id)
-            if found.ended:
-                return found
-            await stack.enter_async_context(self._engine.listen(self._watch.elsewhere))
-            try:
-                async with asyncio.timeout(timeout) as limit:
-                    while True:
-                        ended.clear()
-                        found = await self.get(task_id)
-                        if found.ended:
-                            return found
-                        await ended.wait()
-            except TimeoutError:
-                if not limit.expired():  # a LockTimeoutError, say
-                    raise
-                raise WaitTimeoutError(task_id, found.status, timeout or 0) from None
-
-    # Last, because below it `list` would mean this method in annotations.
-    async def list(
-        self,
-        *,
-        status: str | None = None,
-        agent_type: str | None = None,
-        parent: str | Task | None = None,
-        project: str | None = None,
-        limit: int = 100,
-        after: str | None = None,
-        newest_first: bool = False,
-    ) -> list[Task]:
-        """Tasks by id. The next page: `after=tasks[-1].id`.
-
-        For tasks made by this library that is the order in which they were submitted; tasks of
-        adopted older databases have random ids.
-        """
-        if status is not None and status not in STATUSES:
-            raise InvalidInputError(
-                f"status={status!r} is unknown.", f"Expected one of {', '.join(STATUSES)}.", "Choose one."
-            )
-        if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= 10_000:
-            raise InvalidInputError(
-                f"limit={limit!r} is out of range.", "Expected 1 to 10,000.", "Ask for pages."
-            )
-        filters = {
-            "status": status,
-            "agent_type": agent_type,
-            "parent": None if parent is None else checks.id_of(parent),
-            "project": project,
-        }
-        return await self._engine.read(reading.page, filters, after or "", limit, newest_first)

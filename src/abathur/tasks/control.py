@@ -26,8 +26,11 @@ def cancel(task_id: str, reason: str | None, tree: bool, actor: str | None, now:
     elif not tree and task["status"] != CANCELLED:
         check_move(task_id, task["status"], CANCELLED)
     above: Sequence[str] = [task_id] if tree else ()
+    seen = {task_id}
     while above:
-        children = yield Statement("batches.children", ids=reading.ids_json(above))
+        found = yield Statement("batches.children", ids=reading.ids_json(above))
+        children = [child for child in found if child["id"] not in seen]  # tasks may be parts of each other
+        seen.update(child["id"] for child in children)
         yield from _cancel(
             [child for child in children if child["status"] not in TERMINAL], reason, actor, now
         )

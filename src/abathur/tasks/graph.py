@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import frozen
 
 from abathur.models import OnFailure
@@ -29,13 +31,15 @@ def prerequisites(task_id: str) -> Script[list[PrerequisiteState]]:
     """What a task waits for, met or not, by id. Raises UnknownTaskError."""
     yield from reading.brief(task_id)
     rows = yield Statement("batches.prerequisites", ids=reading.ids_json([task_id]))
-    return [
-        PrerequisiteState(
-            task_id=row["prerequisite_task_id"],
-            status=row["status"],
-            summary=row["summary"],
-            on_failure=row["on_failure"],
-            met=row["resolved_at"] is not None,
-        )
-        for row in sorted(rows, key=lambda row: str(row["prerequisite_task_id"]))
-    ]
+    return [state(row) for row in sorted(rows, key=lambda row: str(row["prerequisite_task_id"]))]
+
+
+def state(edge: Any) -> PrerequisiteState:
+    """A prerequisite from the row of an edge."""
+    return PrerequisiteState(
+        task_id=edge["prerequisite_task_id"],
+        status=edge["status"],
+        summary=edge["summary"],
+        on_failure=edge["on_failure"],
+        met=edge["resolved_at"] is not None,
+    )

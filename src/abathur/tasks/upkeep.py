@@ -27,9 +27,9 @@ BEYOND: Final = "\U0010ffff"
 class Upkeep:
     """What is done now and then, by runners or by a person."""
 
-    def __init__(self, engine: Engine, actor: str) -> None:
-        self._engine = engine
-        self._actor = actor
+    _engine: Engine
+    _actor: str
+    """Who prunes, for the audit trail."""
 
     async def reconcile(self) -> int:
         """Move on what older versions left behind; returns how many tasks that were.

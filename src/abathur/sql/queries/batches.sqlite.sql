@@ -84,3 +84,46 @@ DELETE FROM task_dependencies WHERE prerequisite_task_id IN (SELECT value FROM j
 
 -- remove_tasks: remove the tasks themselves, after everything that belongs to them.
 DELETE FROM tasks WHERE id IN (SELECT value FROM json_each(:ids))
+
+-- parts: the ids of tasks that are parts of others, in their order.
+SELECT t.id, t.parent_task_id FROM json_each(:ids) AS wanted JOIN tasks AS t ON t.parent_task_id = wanted.value
+ORDER BY t.id LIMIT :limit
+
+-- states: how tasks stand and what their handlers last said, by id.
+SELECT t.id, t.agent_type, t.status, t.summary, t.rank, t.parent_task_id, t.attempt, t.max_attempts, t.worker,
+       t.started_at, t.lease_expires_at, t.run_at, t.estimated_duration_seconds, substr(t.error_message, 1, 500) AS error,
+       p.fraction, p.message, p.updated_at
+FROM json_each(:ids) AS wanted
+JOIN tasks AS t ON t.id = wanted.value
+LEFT JOIN task_progress AS p ON p.task_id = t.id
+
+-- edges_of: what tasks wait for or have waited for, up to a limit.
+SELECT d.dependent_task_id, d.prerequisite_task_id, d.on_failure, d.resolved_at, p.status, p.summary
+FROM json_each(:ids) AS wanted
+JOIN task_dependencies AS d ON d.dependent_task_id = wanted.value
+JOIN tasks AS p ON p.id = d.prerequisite_task_id
+LIMIT :limit
+
+-- last_moves: the last row of the trail about each task's status, by id.
+SELECT a.task_id, a.timestamp, a.actor, a.action_type, a.action_data
+FROM json_each(:ids) AS wanted
+JOIN audit AS a ON a.id = (
+  SELECT MAX(b.id) FROM audit AS b WHERE b.task_id = wanted.value AND b.action_type LIKE 'task.%'
+)
+
+-- above: the edges through which a task waits, and what that waits for, all the way up; met ones are left out.
+WITH RECURSIVE above (id) AS (
+  SELECT CAST(:id AS TEXT)
+  UNION
+  SELECT d.prerequisite_task_id
+  FROM above
+  CROSS JOIN task_dependencies AS d ON d.dependent_task_id = above.id AND d.resolved_at IS NULL
+  CROSS JOIN tasks AS p ON p.id = d.prerequisite_task_id AND p.status <> 'completed'
+  LIMIT :limit
+)
+-- CROSS JOIN keeps this order: from a few tasks to their edges, not through all edges that there are.
+SELECT d.dependent_task_id AS dependent, d.prerequisite_task_id AS prerequisite, d.on_failure
+FROM above
+CROSS JOIN task_dependencies AS d ON d.dependent_task_id = above.id AND d.resolved_at IS NULL
+CROSS JOIN tasks AS p ON p.id = d.prerequisite_task_id AND p.status <> 'completed'
+LIMIT :limit
