@@ -21,11 +21,24 @@ T = TypeVar("T")
 
 VARIABLE: Final = "ABATHUR_DATABASE"
 DEFAULT: Final = "abathur.db"
+FILE: Final = "abathur.toml"
 
 
 def url_of(settings: Settings) -> str:
-    """The database that is meant: the option, the environment, or the file in this directory."""
-    return settings.database or os.environ.get(VARIABLE) or DEFAULT
+    """The database that is meant: the option, the environment, abathur.toml, or the file in this directory.
+
+    Raises ConfigError where abathur.toml is asked and cannot be read.
+    """
+    return settings.database or os.environ.get(VARIABLE) or _configured(settings) or DEFAULT
+
+
+def _configured(settings: Settings) -> str | None:
+    path = settings.config or Path(FILE)
+    if settings.config is None and not path.is_file():
+        return None
+    from abathur.config import database_of
+
+    return database_of(path)
 
 
 def database(settings: Settings, *, must_exist: bool, **arguments: Any) -> Database:

@@ -37,6 +37,10 @@ class LeaseLostError(AbathurError):
         )
 
 
+class CommandError(AbathurError):
+    """The program of a command agent failed, or could not be started: the attempt's error."""
+
+
 class WaitTimeoutError(AbathurError, TimeoutError):
     """A task did not end within the time that `wait` was given."""
 
