@@ -28,7 +28,7 @@ MOST_PROMPT: Final = 65_536
 
 
 def environment(ctx: Context, added: Mapping[str, str]) -> dict[str, str]:
-    """This process's variables, those that are added, and ours."""
+    """The variables of this process, those that are added, and ours."""
     task = ctx.task
     ours = {
         "ABATHUR_TASK_ID": task.id,

@@ -39,8 +39,9 @@ PR_SET_PDEATHSIG = 1
 
 def main() -> None:
     """Start the command, and see to its end."""
-    for number in LEFT_ALONE:  # the runner decides when it ends, not who signals everybody in a cgroup
-        signal.signal(number, signal.SIG_IGN)
+    # The runner decides when it ends, not who signals everybody. Blocked, not ignored: what is sent to
+    # the command between its fork and its exec would be lost, and waits for it like this.
+    signal.pthread_sigmask(signal.SIG_BLOCK, LEFT_ALONE)
     control, progress = int(sys.argv[1]), int(sys.argv[2])
     kill_after, command = float(sys.argv[3]), sys.argv[4:]
     # Out of the way of 0 to 3, and closed by exec: the command inherits nothing but those.
