@@ -73,7 +73,7 @@ def zombies() -> list[int]:
 
 def pipes() -> list[str]:
     """The pipes and sockets that this process has open."""
-    targets = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    targets = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     return sorted(target for target in targets if target.startswith(("pipe:", "socket:")))
 
 

@@ -47,7 +47,8 @@ async def test_a_command_gets_its_task_and_what_it_prints_is_the_result(db, runn
         "names = sorted(name for name in os.environ if name.startswith('ABATHUR_'))\n"
         "given = json.load(sys.stdin)\n"
         "shown = {name: os.environ[name] for name in [*names, 'MODEL', 'HOME']}\n"
-        "print(json.dumps({'given': given, 'env': shown, 'cwd': os.getcwd(), 'argv': sys.argv[1:]}, indent=4))"
+        "found = {'given': given, 'env': shown, 'cwd': os.getcwd(), 'argv': sys.argv[1:]}\n"
+        "print(json.dumps(found, indent=4))"
     )
     (tmp_path / "here").mkdir()
     runner.command(
@@ -255,10 +256,9 @@ async def test_a_result_that_is_larger_than_a_payload_may_be_fails_the_task(runn
 
 
 async def test_lines_on_descriptor_3_are_progress(db, runner, caplog):
-    script = (
-        'say() { echo "$1" >&3; }; say \'{"progress": 0.25, "message": "reading"}\'; say nonsense; say "[1]"; say ""\n'
-        'say \'{"progress": 7}\'; say \'{"message": "writing"}\'; printf \'{"progress": 0.75}\' >&3\n'
-    )
+    lines = ['{"progress": 0.25, "message": "reading"}', "nonsense", "[1]", "", '{"progress": 7}']
+    lines += ['{"message": "writing"}', '{"progress": 0.75}']
+    script = f"printf %s '{chr(10).join(lines)}' >&3"
     with caplog.at_level(logging.WARNING):
         task = await run(runner, script)
     assert task.status == "completed"

@@ -26,7 +26,6 @@ ARGUMENTS = {
     "pid": 4711,
     "path": "/a/b.db",
     "table": "agents.a",
-    "key": "command",
     "directory": "/a",
     "application_id": 7,
     "kind": "nfs",
