@@ -19,7 +19,7 @@ import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
@@ -125,17 +125,20 @@ class Runner:
         timeout: float | None = None,
         max_attempts: int | None = None,
         concurrency: int | None = None,
-        **options: Any,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        output: Literal["json", "text"] = "json",
+        kill_after: float = 5.0,
     ) -> None:
         """Register a command for an agent type: a program and its arguments, started for each attempt.
 
-        It gets the task as JSON on stdin, and the JSON that it prints is the result. The options are
-        those of `CommandAgent`: env, cwd, output, kill_after. Raises InvalidInputError, also when
-        there is no such program.
+        It gets the task as JSON on stdin, and the JSON that it prints is the result. env, cwd, output
+        and kill_after are those of `CommandAgent`. Raises InvalidInputError, also when there is no
+        such program.
         """
         from abathur.commands import CommandAgent
 
-        handler = CommandAgent(command, **options)
+        handler = CommandAgent(command, env=env, cwd=cwd, output=output, kill_after=kill_after)
         self.agent(agent_type, timeout=timeout, max_attempts=max_attempts, concurrency=concurrency)(handler)
 
     @property

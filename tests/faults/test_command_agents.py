@@ -111,7 +111,9 @@ async def test_a_time_out_ends_the_whole_group_even_those_who_do_not_want_to(db,
     assert zombies() == []
     (attempt,) = await db.tasks.attempts(task)
     assert attempt.outcome == "timed_out"
-    assert attempt.error["message"] == "The attempt took longer than 1 s. Its stderr ends with: working on it"
+    assert (
+        attempt.error["message"] == "The attempt took longer than 1 s. The end of its stderr: working on it"
+    )
     assert 1.5 <= took < 10
     figure(f"1 s of time-out and 0.5 s of patience: all gone after {took:.2f} s")
 

@@ -26,6 +26,7 @@ ARGUMENTS = {
     "pid": 4711,
     "path": "/a/b.db",
     "table": "agents.a",
+    "stderr": "It has said why.",
     "directory": "/a",
     "application_id": 7,
     "kind": "nfs",

@@ -38,6 +38,10 @@ PATIENCE: Final = 10.0
 """Seconds beyond `kill_after` that a supervisor gets; then it is stuck, and is ended as well."""
 
 
+class FinalCommandError(CommandError, DoNotRetry):
+    """Another attempt would fail in the same way."""
+
+
 @frozen
 class Command:
     """What to run, checked."""
@@ -50,7 +54,7 @@ class Command:
 
 
 async def run(command: Command, ctx: Context) -> Any:
-    """Run it, and return the task's result. Raises CommandError, DoNotRetry or LeaseLostError.
+    """Run it, and return the task's result. Raises CommandError or LeaseLostError.
 
     However this ends, by an error or a cancellation as well, the process group has ended before.
     """
@@ -64,7 +68,7 @@ async def run(command: Command, ctx: Context) -> Any:
     finally:
         with anyio.CancelScope(shield=True):
             await attempt.end()
-        ctx.last_words = attempt.tail(" ")
+        ctx.last_words = attempt.last_words()
     await attempt.progress.flush()
     return attempt.result()
 
@@ -161,10 +165,11 @@ class _Attempt:
         if self.progress.lost is not None:
             raise self.progress.lost
         if self._output.too_much:
-            raise DoNotRetry(
-                f"{self._name} has printed more than {MOST_STDOUT:,} bytes on stdout, and was ended. "
-                f"Expected a result of {payload.LARGEST:,} bytes at most. "
-                "Let it write to a file, and print the file's name."
+            raise FinalCommandError(
+                f"{self._name} has printed more than {MOST_STDOUT:,} bytes on stdout, and was ended.",
+                f"Expected a result of {payload.LARGEST:,} bytes at most.",
+                "Let it write to a file, and print the file's name.",
+                self._stderr,
             )
         if self.control.errno is not None:
             raise self._not_started(self.control.errno)
@@ -179,14 +184,14 @@ class _Attempt:
             raise self._failed(code)
         return self._read(bytes(self._output.stdout))
 
-    def _failed(self, code: int) -> Exception:
+    def _failed(self, code: int) -> CommandError:
         how = f"ended with exit code {code}" if code > 0 else f"was ended by {_signal_name(-code)}"
-        said = self.tail("\n") or "It has written nothing to stderr."
-        error: Exception = CommandError(f"{self._name} {how}. {said}")
+        said = self._output.stderr.words() or "it has written nothing to stderr."
         if code == DO_NOT_RETRY:
-            error = DoNotRetry(f"{self._name} {how}, which means: do not retry. {said}")
-        error.add_note(f"stderr:\n{self._output.stderr.text()}")
-        return error
+            return FinalCommandError(
+                f"{self._name} {how}, so it is not tried again: {said}", stderr=self._stderr
+            )
+        return CommandError(f"{self._name} {how}: {said}", stderr=self._stderr)
 
     def _not_started(self, number: int) -> CommandError:
         remedies = {
@@ -210,16 +215,21 @@ class _Attempt:
             return msgspec.json.decode(printed)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             beginning = printed[:200].decode("utf-8", "replace")
-            raise DoNotRetry(
-                f"{self._name} has printed what is not JSON: {error}. It begins with {beginning!r}. "
-                "Expected one JSON value on stdout, or nothing. "
-                'Print everything else on stderr (`>&2`), or set output = "text".'
+            raise FinalCommandError(
+                f"{self._name} has printed what is not JSON: {error}. It begins with {beginning!r}.",
+                "Expected one JSON value on stdout, or nothing.",
+                'Print everything else on stderr (`>&2`), or set output = "text".',
+                self._stderr,
             ) from None
 
-    def tail(self, gap: str) -> str:
-        """The end of its stderr in a sentence, or nothing."""
-        tail = self._output.stderr.tail()
-        return f"Its stderr ends with:{gap}{tail}" if tail else ""
+    def last_words(self) -> str:
+        """The end of its stderr, for the error of a time-out."""
+        words = self._output.stderr.words()
+        return f"The end of its stderr: {words}" if words else ""
+
+    @property
+    def _stderr(self) -> str:
+        return self._output.stderr.text()
 
     @property
     def _name(self) -> str:

@@ -8,8 +8,9 @@ from typing import Final
 
 MOST_STDERR: Final = 8_192
 """Bytes of stderr that are kept: the last ones."""
-MOST_TAIL: Final = 1_500
+MOST_WORDS: Final = 1_200
 """Characters of them that go into an error's message."""
+MOST_LINE: Final = 300
 
 
 class Tail:
@@ -32,10 +33,14 @@ class Tail:
         text = self._kept.decode("utf-8", "replace").replace("\0", "").strip()
         return f"... {text}" if self._lost else text
 
-    def tail(self) -> str:
-        """The end of it, short enough for a message."""
+    def words(self) -> str:
+        """The last line, and below it the last lines if there are more: a message that begins well."""
         text = self.text()
-        return text if len(text) <= MOST_TAIL else f"... {text[-MOST_TAIL:]}"
+        *before, last = text.splitlines() or [""]
+        if not before:
+            return last[-MOST_WORDS:]
+        end = text if len(text) <= MOST_WORDS else f"... {text[-MOST_WORDS:]}"
+        return f"{last[-MOST_LINE:]}\n{end}"
 
 
 class Output(asyncio.SubprocessProtocol):
