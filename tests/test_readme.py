@@ -74,7 +74,7 @@ def test_an_example_runs_as_it_stands(block: Block, tmp_path: Path) -> None:
     ids=lambda page: page.name,
 )
 def test_the_shell_examples_of_a_page_work_one_after_the_other(page: Path, tmp_path: Path) -> None:
-    """In one directory, after the page's Python; what begins with `# name.py`, or .toml, becomes that file."""
+    """In one directory, after its Python; what begins with `# name.py`, or .toml, becomes that file."""
     program = tmp_path / "bin" / "abathur"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -W error -m abathur "$@"\n')

@@ -265,3 +265,13 @@ def test_other_commands_use_the_database_of_the_file_and_do_not_mind_its_agents(
     result = abathur("list")
     assert result.exit_code == 1
     assert "abathur.toml, database: It is 3." in result.stderr
+
+
+def test_show_has_the_error_in_a_line_and_the_end_of_stderr_below():
+    config('[agents.a]\ncommand = ["sh", "-c", "echo first >&2; echo last >&2; exit 3"]')
+    task = abathur("enqueue", "x", "--agent-type", "a", "--max-attempts", "1").stdout.strip()
+    assert abathur("run", "--until-idle").exit_code == 0
+    shown = abathur("show", task).stdout
+    assert "error       `sh` ended with exit code 3: last\n" in shown
+    assert "Standard error of attempt 1\n  first\n  last\n" in shown
+    assert "Traceback" not in shown
