@@ -21,11 +21,14 @@ from typing import Any
 
 import pytest
 
-from abathur import Database, Statement, errors
+from abathur import Database, Statement, config, errors
 from abathur.cli.opening import database, refuse_strangers
 from abathur.cli.options import Settings
+from abathur.commands import CommandAgent
+from abathur.context import Context
 from abathur.engines import files
 from abathur.engines.checks import library
+from abathur.keeper import Running
 from abathur.schema import Column, Schema, Table
 
 Provocation = Callable[[Path], Awaitable[Any]]
@@ -108,6 +111,21 @@ async def _(directory: Path) -> None:
     async with at(directory) as db:
         await db.tasks.enqueue("Review change 17", key="change-17")
         await db.tasks.enqueue("Review change 18", key="change-17")
+
+
+@provokes(errors.ConfigError)
+async def _(directory: Path) -> None:
+    (directory / "abathur.toml").write_text("[runner]\nconcurency = 3\n", encoding="utf-8")
+    config.read(directory / "abathur.toml")
+
+
+@provokes(errors.CommandError)
+async def _(directory: Path) -> None:
+    agent = CommandAgent(["sh", "-c", "echo 'no such model: huge' >&2; exit 3"])
+    async with at(directory) as db:
+        await db.tasks.enqueue("x")
+        (claim,) = await db.tasks.claim("w")
+        await agent(Context(db, claim, Running(claim)))
 
 
 @provokes(errors.TargetExistsError)

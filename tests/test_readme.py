@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,8 @@ PYTHON = [block for path in documents() for block in blocks(path) if block.langu
 EXECUTED = [block for block in PYTHON if block.not_executed is None]
 SECONDS = 60
 SHELL = {"bash", "sh", "shell"}
+ENDS = {"five-minutes.md": {"completed": 3, "failed": 1}, "command-agents.md": {"completed": 3}}
+"""What has become of the tasks of a page, where its commands succeed in any case."""
 
 # Reads one block from stdin and runs it as __main__. Empty lines before it make tracebacks show the
 # page's own line numbers; a block with top-level `await` becomes a coroutine.
@@ -70,7 +74,7 @@ def test_an_example_runs_as_it_stands(block: Block, tmp_path: Path) -> None:
     ids=lambda page: page.name,
 )
 def test_the_shell_examples_of_a_page_work_one_after_the_other(page: Path, tmp_path: Path) -> None:
-    """In one directory, after the page's Python; what begins with `# name.py` is put into that file."""
+    """In one directory, after its Python; what begins with `# name.py`, or .toml, becomes that file."""
     program = tmp_path / "bin" / "abathur"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -W error -m abathur "$@"\n')
@@ -82,12 +86,11 @@ def test_the_shell_examples_of_a_page_work_one_after_the_other(page: Path, tmp_p
     for block in blocks(page):
         if block.not_executed is not None:
             continue
-        if block.language in {"python", "py"}:
-            first = block.text.partition("\n")[0]
-            if first.startswith("# ") and first.endswith(".py"):
-                (directory / first.removeprefix("# ")).write_text(block.text, encoding="utf-8")
-            else:
-                assert execute(block, directory) is None, block.place
+        first = block.text.partition("\n")[0]
+        if first.startswith("# ") and first.endswith((".py", ".toml")):
+            (directory / first.removeprefix("# ")).write_text(block.text, encoding="utf-8")
+        elif block.language in {"python", "py"}:
+            assert execute(block, directory) is None, block.place
         elif block.language in SHELL:
             done = subprocess.run(
                 ["bash", "-euo", "pipefail", "-c", block.text],
@@ -99,6 +102,9 @@ def test_the_shell_examples_of_a_page_work_one_after_the_other(page: Path, tmp_p
                 check=False,
             )
             assert done.returncode == 0, f"{block.place}\n{done.stdout}{done.stderr}"
+    if page.name in ENDS:
+        listed = subprocess.check_output([program, "list", "--json"], cwd=directory, env=environment)
+        assert Counter(task["status"] for task in json.loads(listed)) == ENDS[page.name]
 
 
 def test_the_readme_has_an_example_that_is_executed() -> None:

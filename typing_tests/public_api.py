@@ -31,6 +31,7 @@ async def use(db: Database) -> None:
     assert_type(await db.tasks.enqueue_many([{"prompt": "one"}]), list[Task])
     claims = await db.tasks.claim(worker="host-1", agent_types=["reviewer"], limit=10, lease=30.0)
     assert_type(claims, list[Claim])
+    assert_type(await db.tasks.claim("host-1", caps={"reviewer": 2}), list[Claim])
     await db.tasks.complete(claims[0], result={"ok": True})
     assert_type(await db.tasks.fail(claims[0], ValueError("no"), retry_in=None), str)
     assert_type(await db.tasks.cancel(task, reason="no longer needed"), Task)
@@ -62,7 +63,9 @@ async def look(db: Database, task: Task) -> None:
 def run(db: Database) -> Runner:
     runner = Runner(db, concurrency=8)
 
-    @runner.agent("reviewer", timeout=600, max_attempts=3)
+    runner.command("lister", ["ls", "-1"], output="text", env={"LANG": "C"}, concurrency=2)
+
+    @runner.agent("reviewer", timeout=600, max_attempts=3, concurrency=4)
     async def review(ctx: Context) -> dict[str, str]:
         await ctx.progress(0.5, "half way")
         return {"task": ctx.task.id}

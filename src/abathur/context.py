@@ -16,9 +16,13 @@ class DoNotRetry(Exception):  # noqa: N818  # it says what to do, as the field's
 class Context:
     """The first and only argument of a handler. `db` is the Database, `claim` the handler's claim."""
 
-    def __init__(self, db: Database, claim: Claim, running: Running) -> None:
+    def __init__(self, db: Database, claim: Claim, running: Running, timeout: float | None = None) -> None:
         self.db = db
         self.claim = claim
+        self.timeout = claim.task.timeout if timeout is None else timeout
+        """Seconds that this attempt may take: the task's, or less if the agent says so."""
+        self.last_words = ""
+        """What is added to the error of a time-out: how far the handler had come, say."""
         self._running = running
 
     @property

@@ -138,7 +138,7 @@ class Attempt:
     outcome: str
     """``failed``, ``timed_out`` or ``expired``."""
     error: Any
-    """``{"type", "message", "traceback"?}``, or None."""
+    """``{"type", "message", "traceback"?, "stderr"?}``, or None."""
 
 
 @frozen(kw_only=True)

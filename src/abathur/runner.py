@@ -13,52 +13,39 @@ await runner.run()
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import os
 import socket
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import anyio
 import anyio.lowlevel
-from attrs import frozen
 
-from abathur import maintenance, payload, presence
+from abathur import agents, maintenance, presence
+from abathur.agents import Agent, Agents, Handler
 from abathur.context import Context, DoNotRetry
 from abathur.database import Database
-from abathur.errors import InvalidInputError, InvalidPayloadError, LeaseLostError
+from abathur.errors import InvalidInputError
 from abathur.keeper import Keeper, Running, is_cancelled
 from abathur.maintenance import TROUBLE
 from abathur.models import Claim
+from abathur.settling import Ending, Settling
 from abathur.states import PENDING, READY, RUNNING, SCHEDULED
-from abathur.tasks.new import integer, seconds
+from abathur.tasks.new import seconds
 from abathur.tasks.retention import Retention
 from abathur.tasks.watch import Doorbell
 
 log = logging.getLogger("abathur.runner")
 
-Handler = Callable[[Context], Any]
 H = TypeVar("H", bound=Handler)
-Outcome: TypeAlias = Literal["failed", "timed_out"]
-Ending: TypeAlias = Callable[[], Awaitable[Any]]
 Queue: TypeAlias = "asyncio.Queue[Running | None]"
 """Claims on their way to the workers; None ends a worker."""
 
 POLL: Final = 1.0
 """Seconds after which an idle runner looks again, whatever it was told."""
-SETTLE_TRIES: Final = 5
-
-
-@frozen
-class _Agent:
-    handler: Handler
-    is_async: bool
-    timeout: float | None
-    max_attempts: int | None
 
 
 class Runner:
@@ -95,20 +82,27 @@ class Runner:
         self.lease = seconds("lease", lease, 86_400)
         self.grace = seconds("grace", grace, 86_400, zero=True)
         self.retention = retention
-        self._agents: dict[str, _Agent] = {}
+        self._agents = Agents()
         self._keeper = Keeper(db, self.lease)
+        self._settling = Settling(db, self.lease)
         self._stopping = False
         self._is_running = False
         self._bell: Doorbell | None = None
         self._free = concurrency
 
     def agent(
-        self, agent_type: str, *, timeout: float | None = None, max_attempts: int | None = None
+        self,
+        agent_type: str,
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        concurrency: int | None = None,
     ) -> Callable[[H], H]:
         """Register a handler for an agent type: an async function, or a plain one, run in a thread.
 
         It gets a Context, and what it returns, JSON, is the task's result. An exception fails the
-        attempt. `timeout` (seconds) and `max_attempts` can only lower what the task asks for.
+        attempt. `timeout` (seconds) and `max_attempts` can only lower what the task asks for;
+        `concurrency` is how many tasks of this type run at a time, within the runner's own.
         """
         if callable(agent_type):
             raise InvalidInputError(
@@ -116,27 +110,42 @@ class Runner:
                 "Expected its name in parentheses.",
                 'Write `@runner.agent("reviewer")`.',
             )
-        payload.plain(agent_type, "agent_type", longest=200)
-        if timeout is not None:
-            seconds("timeout", timeout, 365 * 86_400)
-        if max_attempts is not None:
-            integer("max_attempts", max_attempts, 1, 1000)
+        agents.check(agent_type, timeout, max_attempts, concurrency)
 
         def register(handler: H) -> H:
-            if agent_type in self._agents:
-                raise InvalidInputError(
-                    f"The agent type {agent_type!r} has a handler already.",
-                    "Expected one handler for each.",
-                    "Rename one.",
-                )
-            function = handler.func if isinstance(handler, partial) else handler
-            is_async = inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-                getattr(function, "__call__", None)  # noqa: B004  # an object with an async __call__
+            self._agents.add(
+                agent_type,
+                agents.checked(
+                    agent_type, handler, timeout=timeout, max_attempts=max_attempts, concurrency=concurrency
+                ),
             )
-            self._agents[agent_type] = _Agent(handler, is_async, timeout, max_attempts)
             return handler
 
         return register
+
+    def command(
+        self,
+        agent_type: str,
+        command: Sequence[str],
+        *,
+        timeout: float | None = None,
+        max_attempts: int | None = None,
+        concurrency: int | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        output: Literal["json", "text"] = "json",
+        kill_after: float = 5.0,
+    ) -> None:
+        """Register a command for an agent type: a program and its arguments, started for each attempt.
+
+        It gets the task as JSON on stdin, and the JSON that it prints is the result. env, cwd, output
+        and kill_after are those of `CommandAgent`. Raises InvalidInputError, also when there is no
+        such program.
+        """
+        from abathur.commands import CommandAgent
+
+        handler = CommandAgent(command, env=env, cwd=cwd, output=output, kill_after=kill_after)
+        self.agent(agent_type, timeout=timeout, max_attempts=max_attempts, concurrency=concurrency)(handler)
 
     @property
     def agent_types(self) -> tuple[str, ...]:
@@ -176,6 +185,7 @@ class Runner:
 
     async def _run(self, *, until_idle: bool) -> None:
         self._free = self.concurrency
+        self._agents.reset()
         self._threads = anyio.CapacityLimiter(self.concurrency)
         queue: Queue = asyncio.Queue()
         try:
@@ -211,7 +221,7 @@ class Runner:
                     async with anyio.create_task_group() as background:
                         background.start_soon(self._keeper.run)
                         background.start_soon(maintenance.forever, self.db, self.retention)
-                        limits = dict.fromkeys(self._agents)  # no agent type has one of its own
+                        limits = {name: agent.concurrency for name, agent in self._agents.items()}
                         background.start_soon(
                             presence.announced, self.db, self.worker, limits, self.concurrency
                         )
@@ -232,22 +242,24 @@ class Runner:
         if until_idle:
             await self._reconcile()
         while not self._stopping:
-            if self._free and (hungry or bell.sure):
+            room = self._agents.room(self._free)
+            if room and (hungry or bell.sure):
                 bell.sure = False
-                wanted = self._free
-                claims = await self._claim(wanted)
+                wanted = min(self._free, sum(room.values()))
+                claims = await self._claim(room, wanted)
                 hungry = len(claims) == wanted
                 self._free -= len(claims)
                 for claim in claims:
+                    self._agents.begin(claim)
                     running = Running(claim)
                     self._keeper.hold(running)
                     queue.put_nowait(running)
                 await anyio.lowlevel.checkpoint_if_cancelled()  # the claim itself is shielded
                 continue
             wait = POLL
-            if self._free:
+            if room:
                 try:
-                    hungry, soon = await self.db.tasks.outlook(self._agents)
+                    hungry, soon = await self.db.tasks.outlook(room)
                     may_return = until_idle and not hungry and self._free == self.concurrency
                     if may_return and await self._is_idle():
                         return
@@ -269,12 +281,16 @@ class Runner:
         except TROUBLE as error:
             log.warning("reconciling failed and will be tried again: %s", error)
 
-    async def _claim(self, limit: int) -> list[Claim]:
+    async def _claim(self, room: Mapping[str, int], limit: int) -> list[Claim]:
         try:
             # Not to be cancelled half-way: claims that nobody hears of would wait for their leases to end.
             with anyio.CancelScope(shield=True):
                 claims = await self.db.tasks.claim(
-                    self.worker, agent_types=self._agents, limit=limit, lease=self.lease
+                    self.worker,
+                    agent_types=room,
+                    limit=limit,
+                    lease=self.lease,
+                    caps=self._agents.caps(room),
                 )
         except TROUBLE as error:
             log.warning("claiming failed and will be tried again: %s", error)
@@ -304,6 +320,7 @@ class Runner:
         while (running := await queue.get()) is not None:
             ending = await self._handle(running)
             self._free += 1
+            self._agents.end(running.claim)
             bell.ring(sure=False)
             with anyio.CancelScope(shield=True):
                 if ending is not None:
@@ -312,24 +329,25 @@ class Runner:
             bell.ring(sure=False)
 
     async def _give_back(self, running: Running) -> None:
-        await self._write_down(running, partial(self.db.tasks.release, running.claim))
+        await self._write_down(running, partial(self._settling.release, running.claim))
         self._keeper.drop(running)
 
     async def _handle(self, running: Running) -> Ending | None:
         """Run one handler. Returns what is to be written down; None when the claim is no longer ours."""
         claim = running.claim
         if self._stopping:
-            return partial(self.db.tasks.release, claim)
+            return partial(self._settling.release, claim)
         if running.why is not None:
             return None
         agent = self._agents[claim.task.agent_type]
         timeout = claim.task.timeout if agent.timeout is None else min(agent.timeout, claim.task.timeout)
+        ctx = Context(self.db, claim, running, timeout)
         result, error = None, None
         done = False
         try:
             with anyio.CancelScope() as scope:
                 self._keeper.begin(running, scope, timeout)
-                result = await self._call(agent, Context(self.db, claim, running))
+                result = await self._call(agent, ctx)
                 done = True
         except Exception as raised:  # noqa: BLE001  # it is the handler's, and is kept with the attempt
             error = raised
@@ -343,19 +361,19 @@ class Runner:
             error = RuntimeError(f"The handler was cancelled from inside: {raised!r}")
         running.finished = True
         if done:
-            return partial(self._complete, agent, claim, result)
+            return partial(self._settling.complete, agent, claim, result)
         # The scope has swallowed our own cancellation, or the handler made an error of it.
         if running.why == "stopping":
-            return partial(self.db.tasks.release, claim)
+            return partial(self._settling.release, claim)
         if running.why == "timed out":
-            late = TimeoutError(f"The attempt took longer than {timeout:g} s.")
-            return partial(self._fail, agent, claim, late, "timed_out")
+            late = TimeoutError(f"The attempt took longer than {timeout:g} s. {ctx.last_words}".strip())
+            return partial(self._settling.fail, agent, claim, late, "timed_out")
         if running.why is not None or error is None:
             log.info("task %s fence %d: stopped, %s", claim.task.id, claim.fence, running.why)
             return None
-        return partial(self._fail, agent, claim, error)
+        return partial(self._settling.fail, agent, claim, error)
 
-    async def _call(self, agent: _Agent, ctx: Context) -> Any:
+    async def _call(self, agent: Agent, ctx: Context) -> Any:
         if agent.is_async:
             return await agent.handler(ctx)
         # A thread cannot be stopped. It is left behind when its time is over, and its result is dropped.
@@ -363,41 +381,8 @@ class Runner:
             agent.handler, ctx, abandon_on_cancel=True, limiter=self._threads
         )
 
-    async def _complete(self, agent: _Agent, claim: Claim, result: Any) -> None:
-        try:
-            await self.db.tasks.complete(claim, result)
-        except InvalidPayloadError as error:
-            # The next attempt would return something of the same kind.
-            await self._fail(agent, claim, DoNotRetry(str(error)))
-
-    async def _fail(self, agent: _Agent, claim: Claim, error: Exception, outcome: Outcome = "failed") -> None:
-        used_up = agent.max_attempts is not None and claim.task.attempt >= agent.max_attempts
-        retry = not used_up and not isinstance(error, DoNotRetry)
-        status = await self.db.tasks.fail(claim, error, retry=retry, outcome=outcome)
-        log.info("task %s attempt %d: %s, now %s", claim.task.id, claim.task.attempt, outcome, status)
-
     async def _write_down(self, running: Running, ending: Ending) -> None:
-        """Settle a claim; try again when the database cannot, for as long as the claim is ours."""
-        claim = running.claim
-        for left in reversed(range(SETTLE_TRIES)):
-            try:
-                await ending()
-            except LeaseLostError as error:
-                log.warning(
-                    "task %s fence %d: its claim was over already, so nothing was written: %s",
-                    claim.task.id,
-                    claim.fence,
-                    error.problem,
-                )
-            except TROUBLE as error:
-                log.warning("task %s: not settled yet: %s", claim.task.id, error)
-                if left and not self._stopping and time.monotonic() < running.held_until:
-                    await anyio.sleep(self.lease / SETTLE_TRIES)
-                    continue
-            except Exception:
-                # Its lease will end, and it runs again; the other tasks are none the worse.
-                log.exception("task %s fence %d could not be settled", claim.task.id, claim.fence)
-            return
+        await self._settling.write_down(running, ending, is_stopping=lambda: self._stopping)
 
 
 __all__ = ["Context", "DoNotRetry", "Runner"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
@@ -11,6 +12,9 @@ from abathur.errors import InvalidInputError
 SECOND: Final = 1_000_000
 """Microseconds in a second."""
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_UNITS: Final = re.compile(
+    r"(?:(?P<days>\d+)d)?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+(?:\.\d+)?)s)?"
+)
 
 
 @lru_cache(maxsize=16)
@@ -46,3 +50,11 @@ def parse(text: str | None) -> datetime | None:
     except (ValueError, TypeError):
         return None
     return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def interval(text: str) -> timedelta | None:
+    """``1d2h30m15s``, any of its parts, as an interval; None for other text."""
+    match = _UNITS.fullmatch(text)
+    if match is None or not text:
+        return None
+    return timedelta(**{unit: float(number) for unit, number in match.groupdict().items() if number})

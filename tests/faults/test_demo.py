@@ -65,15 +65,15 @@ def test_the_demo_kills_a_worker_and_loses_nothing(here):
 
     # The table, against the tables.
     table = dict(re.findall(r"^(\w+(?: \w+)?)  +(\S+)", done.stdout, re.MULTILINE))
-    assert int(table["tasks"]) == FILES + 3 == scalar(database, "SELECT count(*) FROM tasks")
-    assert int(table["completed"]) == FILES + 3
+    assert int(table["tasks"]) == FILES + 4 == scalar(database, "SELECT count(*) FROM tasks")
+    assert int(table["completed"]) == FILES + 4
     assert (table["killed"], table["lost"], table["completed twice"]) == ("1", "0", "0")
     expired = scalar(database, "SELECT count(*) FROM task_attempts WHERE outcome = 'expired'")
     assert int(table["rescued"]) == expired >= 1
     claims = scalar(database, "SELECT count(*) FROM audit WHERE action_type = 'task.running'")
-    assert int(table["attempts"]) == claims == FILES + 3 + expired
+    assert int(table["attempts"]) == claims == FILES + 4 + expired
     assert table["audit trail"] == "valid"
-    assert scalar(database, "SELECT count(*) FROM tasks WHERE status = 'completed'") == FILES + 3
+    assert scalar(database, "SELECT count(*) FROM tasks WHERE status = 'completed'") == FILES + 4
 
     # The kill: it was said while it happened, and the trail has two claims of the same task.
     said = re.search(r'kill -9 (\d+): (demo-worker-\d), in the middle of "(Analyse [^"]+)"', done.stderr)
@@ -91,6 +91,7 @@ def test_the_demo_kills_a_worker_and_loses_nothing(here):
     # What it leaves behind.
     report = (here / "abathur-demo" / "report.md").read_text()
     assert f"{FILES} source files" in report
+    assert re.search(rf"^report +{len(report.split())} words", done.stdout, re.MULTILINE)
     assert "| os | 22 |" in report
     assert "--database abathur-demo/demo.db list" in done.stdout
     assert "--database abathur-demo/demo.db audit verify" in done.stdout
@@ -117,8 +118,8 @@ def test_the_demo_as_json_is_one_document_and_runs_again_in_its_own_directory(he
         assert (done.returncode, done.stderr) == (0, "")
         found = json.loads(done.stdout)
         assert found["good"]
-        assert (found["tasks"], found["killed_in"], found["lost"], found["twice"]) == (4, 1, 0, 0)
-        assert found["attempts"] == 4 + found["rescued"]
+        assert (found["tasks"], found["killed_in"], found["lost"], found["twice"]) == (5, 1, 0, 0)
+        assert found["attempts"] == 5 + found["rescued"]
         assert found["rescued_after"] >= 2.9
 
 

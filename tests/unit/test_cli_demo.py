@@ -258,7 +258,7 @@ def test_a_scan_whose_worker_dies_after_it_made_the_tasks_leaves_each_of_them_on
     (here / "tree" / "out").mkdir()
 
     async def scenario() -> None:
-        async with Database("demo.db") as db:
+        async with Database("tree/out/demo.db") as db:
             await submitted(db, here / "tree")
             (held,) = await db.tasks.claim("first", agent_types=[agents.SCAN], lease=0.05)
             await agents.scan(agents.Context(db, held, NoKeeper()))
@@ -270,6 +270,7 @@ def test_a_scan_whose_worker_dies_after_it_made_the_tasks_leaves_each_of_them_on
                 agents.ANALYSE: 3,
                 agents.MERGE: 1,
                 agents.REPORT: 1,
+                agents.COUNT: 1,
             }
             assert {status for all_of in found.values() for status in all_of} == {"completed"}
 
@@ -291,7 +292,7 @@ def test_a_file_that_is_gone_fails_its_own_task_and_is_named_in_the_report(here)
     (here / "tree" / "out").mkdir()
 
     async def scenario() -> None:
-        async with Database("demo.db") as db:
+        async with Database("tree/out/demo.db") as db:
             await submitted(db, here / "tree")
             (held,) = await db.tasks.claim("first", agent_types=[agents.SCAN])
             await agents.scan(agents.Context(db, held, NoKeeper()))
@@ -382,6 +383,7 @@ def figures(**changed: Any) -> Figures:
         "killed_in": 1, "rescued": 1, "rescued_after": 3.1, "lost": 0, "failed": 0, "twice": 0,
         "refused": 0, "audit_ok": True, "audit_rows": 9, "audit_problem": None, "seconds": 1.0,
         "database": Path("out/demo.db").absolute(), "report": Path("out/report.md").absolute(),
+        "words": None,
     }  # fmt: skip
     return Figures(**{**known, **changed})
 

@@ -25,6 +25,8 @@ ARGUMENTS = {
     "seconds": 2.0,
     "pid": 4711,
     "path": "/a/b.db",
+    "table": "agents.a",
+    "stderr": "It has said why.",
     "directory": "/a",
     "application_id": 7,
     "kind": "nfs",

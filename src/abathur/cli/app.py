@@ -32,6 +32,7 @@ Examples:
   abathur init
   abathur enqueue "Review the change" --agent-type reviewer
   abathur --database agents.db list --status ready
+  abathur run                        the agents of abathur.toml
   abathur run agents.py:runner
 
 \b
@@ -44,7 +45,8 @@ Exit codes:
 
 \b
 Environment:
-  ABATHUR_DATABASE     the database, when --database is not given
+  ABATHUR_DATABASE     the database, when --database is not given; without
+                       either it is the one of abathur.toml, or abathur.db
   ABATHUR_ENVIRONMENT  production, development or test; must agree with
                        what is stamped in the database
   NO_COLOR             no colours

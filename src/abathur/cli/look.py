@@ -141,7 +141,7 @@ def _tell(
             ("priority", task.priority),
             ("attempts", f"{task.attempt} of {task.max_attempts}"),
             ("progress", None if progress is None or task.ended else _progress(progress)),
-            ("error", None if task.status == "completed" else task.error),
+            ("error", None if task.status == "completed" else _line(task.error)),
             ("waits for", f"{task.unmet} of its prerequisites" if task.unmet and not task.ended else None),
             ("not before", moment(task.run_at) if task.status == "scheduled" else None),
             ("deadline", moment(task.deadline)),
@@ -179,8 +179,10 @@ def _tell(
             for one in attempts
         ],
     )
-    if attempts and isinstance(attempts[-1].error, dict) and "traceback" in attempts[-1].error:
-        _part(f"Traceback of attempt {attempts[-1].attempt}", attempts[-1].error["traceback"])
+    last = attempts[-1].error if attempts else None
+    for name, title in (("traceback", "Traceback"), ("stderr", "Standard error")):
+        if isinstance(last, dict) and name in last:
+            _part(f"{title} of attempt {attempts[-1].attempt}", last[name])
     _rows(
         "Trail",
         ("row", "at", "action", "by"),
@@ -195,8 +197,13 @@ def _progress(progress: Any) -> str:
 
 def _message(error: Any) -> Any:
     if isinstance(error, dict):
-        return ": ".join(str(error[name]) for name in ("type", "message") if name in error)
+        return ": ".join(_line(str(error[name])) or "" for name in ("type", "message") if name in error)
     return error
+
+
+def _line(text: str | None) -> str | None:
+    """The first line of an error, which says most."""
+    return None if text is None else text.partition("\n")[0]
 
 
 def _pretty(value: Any) -> str:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
+
+from abathur import times
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 VARIABLE: Final = "ABATHUR_DATABASE"
 DEFAULT: Final = "abathur.db"
+FILE: Final = "abathur.toml"
 
 
 class Settings:
@@ -23,12 +26,26 @@ class Settings:
     def __init__(self) -> None:
         self.database: str | None = None
         """As given with --database; None when it was not."""
+        self.config: Path | None = None
+        """As given to `run` with --config; else it is abathur.toml, if there is one."""
         self.json = False
 
 
 def url_of(settings: Settings) -> str:
-    """The database that is meant: the option, the environment, or the file in this directory."""
-    return settings.database or os.environ.get(VARIABLE) or DEFAULT
+    """The database that is meant: the option, the environment, abathur.toml, or the file in this directory.
+
+    Raises ConfigError where abathur.toml is asked and cannot be read.
+    """
+    return settings.database or os.environ.get(VARIABLE) or _configured(settings) or DEFAULT
+
+
+def _configured(settings: Settings) -> str | None:
+    path = settings.config or Path(FILE)
+    if settings.config is None and not path.is_file():
+        return None
+    from abathur.config import database_of
+
+    return database_of(path)
 
 
 def _set_database(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
@@ -50,7 +67,7 @@ def common(function: F) -> F:
         metavar="PATH_OR_URL",
         expose_value=False,
         callback=_set_database,
-        help="The database; else $ABATHUR_DATABASE, else abathur.db in this directory.",
+        help="The database; else $ABATHUR_DATABASE, else the one of abathur.toml, else abathur.db here.",
     )
     return database(json_only(function))
 
@@ -68,25 +85,13 @@ def json_only(function: F) -> F:
 
 # -- values ------------------------------------------------------------------------------------
 
-_UNITS: Final = re.compile(
-    r"(?:(?P<days>\d+)d)?(?:(?P<hours>\d+)h)?(?:(?P<minutes>\d+)m)?(?:(?P<seconds>\d+(?:\.\d+)?)s)?"
-)
-
-
-def _interval(text: str) -> timedelta | None:
-    """``1d2h30m15s``, any of its parts, as an interval; None for other text."""
-    match = _UNITS.fullmatch(text)
-    if match is None or not text:
-        return None
-    return timedelta(**{unit: float(number) for unit, number in match.groupdict().items() if number})
-
 
 def moment(value: str | datetime) -> datetime:
     """A moment: ISO 8601 with a time zone, or from now on: ``+10m``, ``+1h30m``."""
     if isinstance(value, datetime):
         return value
     try:
-        interval = _interval(value.removeprefix("+"))
+        interval = times.interval(value.removeprefix("+"))
         if value.startswith("+") and interval is not None:
             return datetime.now(UTC) + interval
         found = datetime.fromisoformat(value)
@@ -107,7 +112,7 @@ def duration(value: str | float) -> float:
     if isinstance(value, float):
         return value
     try:
-        interval = _interval(value)
+        interval = times.interval(value)
         return float(value) if interval is None else interval.total_seconds()
     except (ValueError, OverflowError):
         raise click.BadParameter(

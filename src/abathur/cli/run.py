@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -12,6 +13,7 @@ from abathur.cli.output import clean, note, write_json
 from abathur.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from abathur.config import Config
     from abathur.runner import Runner
 
 
@@ -19,9 +21,18 @@ if TYPE_CHECKING:
     short_help="Run a worker until it is stopped.",
     epilog="""\b
 Examples:
+  abathur run
+  abathur run --config ops/agents.toml --concurrency 4
   abathur run agents.py:runner
   abathur run myapp.agents:make_runner --database agents.db --concurrency 16
   abathur run agents.py:runner --until-idle
+
+\b
+abathur.toml:
+  [agents.counter]
+  command = ["./count.sh", "--fast"]
+  concurrency = 2
+  timeout = "10m"
 
 \b
 agents.py:
@@ -37,7 +48,12 @@ agents.py:
       return runner
 """,
 )
-@click.argument("target", shell_complete=files)
+@click.argument("target", required=False, shell_complete=files)
+@click.option(
+    "--config",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A file that declares command agents; else abathur.toml here, when there is no TARGET.",
+)
 @click.option(
     "--concurrency", type=click.IntRange(1, 1000), help="Handlers at a time; else the Runner's own."
 )
@@ -50,17 +66,22 @@ agents.py:
 @click.pass_obj
 def run(
     settings: Settings,
-    target: str,
+    target: str | None,
+    config: Path | None,
     concurrency: int | None,
     until_idle: bool,
     worker: str | None,
     verbose: bool,
 ) -> None:
-    """Run the handlers of TARGET, which is MODULE:ATTRIBUTE or PATH.py:ATTRIBUTE.
+    """Run the command agents of abathur.toml, or the handlers of TARGET, until it is stopped.
 
-    The attribute is a function that takes a Database and returns a Runner, or it is a Runner; then
-    that one's own database is used, $ABATHUR_DATABASE does not matter, and --database is an error.
-    Modules are looked for in this directory too.
+    Without TARGET the agents are those that abathur.toml in this directory declares, or the file
+    of --config. With TARGET they are its handlers alone; with both, both.
+
+    TARGET is MODULE:ATTRIBUTE or PATH.py:ATTRIBUTE. The attribute is a function that takes a
+    Database and returns a Runner, or it is a Runner; then that one's own database is used,
+    $ABATHUR_DATABASE does not matter, and --database is an error. Modules are looked for in this
+    directory too.
 
     Ctrl-C or SIGTERM stops it: handlers get the Runner's grace period, then their tasks are given
     back. A second one ends the process at once; its tasks run elsewhere when their leases are over.
@@ -68,12 +89,13 @@ def run(
     import asyncio
     import logging
 
-    from abathur.cli.serving import Target, load
+    from abathur.cli.serving import Served, load
 
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING, format="%(asctime)s %(levelname)s %(message)s"
     )
-    found = load(target)
+    settings.config = config
+    served = Served(target, None if target is None else load(target), _config(target, config))
 
     def prepare(runner: Runner) -> None:
         if concurrency is not None:
@@ -86,11 +108,26 @@ def run(
             types = ", ".join(runner.agent_types) or "no agent types"
             note(f"{runner.worker}: {types}; {runner.concurrency} at a time; {runner.db.name}")
 
-    served = asyncio.run(Target(found, target).serve(settings, prepare, tell, until_idle=until_idle))
+    answer = asyncio.run(served.serve(settings, prepare, tell, until_idle=until_idle))
     if settings.json:
-        write_json(served)
+        write_json(answer)
     else:
-        note(clean(f"Stopped: {served['ended']}."))
+        note(clean(f"Stopped: {answer['ended']}."))
+
+
+def _config(target: str | None, path: Path | None) -> Config | None:
+    """The configuration that is meant: the one that is named, or without a TARGET that of this directory."""
+    from abathur.config import FILE, read
+
+    if path is None and target is not None:
+        return None
+    if path is None and not Path(FILE).is_file():
+        raise InvalidInputError(
+            f"There is no TARGET, and no {FILE} in this directory.",
+            "Expected one of them to say what is to be run.",
+            f"Write `abathur run agents.py:runner`, or make {FILE}; `abathur run --help` has examples.",
+        )
+    return read(path or Path(FILE))
 
 
 def _name(worker: str) -> str:

@@ -23,6 +23,7 @@ from attrs import frozen
 from abathur.cli.opening import database, initialize, refuse_strangers
 from abathur.cli.options import Settings
 from abathur.cli.output import note
+from abathur.config import Config
 from abathur.database import Database
 from abathur.errors import AbathurError, InvalidInputError
 from abathur.runner import Runner
@@ -101,11 +102,12 @@ def _where(error: BaseException) -> str:
 
 
 @frozen
-class Target:
-    """What was found, and under which name."""
+class Served:
+    """What is run: the TARGET with what was found under its name, a configuration, or both."""
 
+    name: str | None
     found: Any
-    name: str
+    config: Config | None = None
 
     async def serve(
         self,
@@ -142,12 +144,19 @@ class Target:
                 )
             db, runner = self.found.db, self.found
         else:
-            self._check()
+            if self.name is not None:
+                self._check()
             db, runner = database(settings, must_exist=False, actor=None), None
         try:
             await refuse_strangers(db)
             await initialize(db)
-            yield runner if runner is not None else await self._made(db)
+            if self.name is None and self.config is not None:
+                yield self.config.make_runner(db)
+                return
+            runner = runner if runner is not None else await self._made(db)
+            if self.config is not None:
+                self.config.register(runner)
+            yield runner
         finally:
             await db.close()
 

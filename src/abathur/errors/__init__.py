@@ -7,8 +7,10 @@
     │   ├── DependencyCycleError            the tasks would wait for each other for ever
     │   ├── IdempotencyConflictError        the key exists with different content
     │   ├── TargetExistsError (FileExistsError)   a backup overwrites nothing
+    │   ├── ConfigError                     abathur.toml has a wrong value, an unknown key, or is no TOML
     │   └── UnknownStatementError           a script named a statement that nobody defined
     ├── IllegalMoveError                    the table of moves does not allow this change of status
+    ├── CommandError                        a command agent's program failed, or could not be started
     ├── LeaseLostError                      the claim's fence is no longer the task's
     ├── WaitTimeoutError (TimeoutError)     the task did not end in the time given
     ├── LifecycleError                      the Database is used at the wrong time or place
@@ -46,6 +48,7 @@ The parts are also attributes: ``problem``, ``expected``, ``remedy``.
 from __future__ import annotations
 
 from abathur.errors.arguments import (
+    ConfigError,
     DependencyCycleError,
     IdempotencyConflictError,
     InvalidInputError,
@@ -88,10 +91,12 @@ from abathur.errors.opening import (
     UnrelatedDatabaseError,
     UnsupportedVersionError,
 )
-from abathur.errors.tasks import IllegalMoveError, LeaseLostError, WaitTimeoutError
+from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError, WaitTimeoutError
 
 __all__ = [
     "AbathurError",
+    "CommandError",
+    "ConfigError",
     "ConstraintError",
     "CorruptDatabaseError",
     "DatabaseClosedError",

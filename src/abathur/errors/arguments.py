@@ -64,6 +64,20 @@ class TargetExistsError(InvalidInputError, FileExistsError):
         )
 
 
+class ConfigError(InvalidInputError):
+    """A configuration file is wrong: at `key` of its table `table`, either None where it is the whole."""
+
+    def __init__(
+        self, path: str, table: str | None, key: str | None, problem: str, expected: str, remedy: str
+    ) -> None:
+        self.path = path
+        self.table = table
+        self.key = key
+        places = [f"[{table}]" if table else "", key or ""]
+        where = ", ".join([path, " ".join(part for part in places if part)]).removesuffix(", ")
+        super().__init__(f"{where}: {problem}", expected, remedy)
+
+
 class UnknownStatementError(InvalidInputError):
     """A script named a statement that neither the library nor `queries=` defines."""
 

@@ -37,6 +37,17 @@ class LeaseLostError(AbathurError):
         )
 
 
+class CommandError(AbathurError):
+    """The program of a command agent failed, or could not be started: the attempt's error.
+
+    `stderr` is the end of what the program has written there; it is kept with the attempt.
+    """
+
+    def __init__(self, problem: str, expected: str = "", remedy: str = "", stderr: str = "") -> None:
+        self.stderr = stderr
+        super().__init__(problem, expected, remedy)
+
+
 class WaitTimeoutError(AbathurError, TimeoutError):
     """A task did not end within the time that `wait` was given."""
 

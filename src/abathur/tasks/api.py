@@ -146,19 +146,22 @@ class Tasks(Looking, Upkeep):
         agent_types: Iterable[str] | None = None,
         limit: int = 1,
         lease: float = 30.0,
+        caps: Mapping[str, int] | None = None,
     ) -> list[Claim]:
         """Take up to `limit` ready tasks for `worker`, the best ranked first, each for `lease` seconds.
 
-        `agent_types` of None means any. Without a heartbeat within the lease a task is given to
-        another worker, and what this one writes later is refused.
+        `agent_types` of None means any. `caps` says of which agent types to take no more than so many.
+        Without a heartbeat within the lease a task is given to another worker, and what this one
+        writes later is refused.
         """
         types = None if agent_types is None else checks.types_of(agent_types)
         if types == ():
             return []
+        most = checks.caps_of(caps, types) if caps is not None else ()
         try:
-            request = checks.request(worker, types, limit, lease)
+            request = checks.request(worker, types, limit, lease, most)
         except TypeError:  # it cannot be hashed, so it is no good
-            request = checks.request.__wrapped__(worker, types, limit, lease)
+            request = checks.request.__wrapped__(worker, types, limit, lease, most)
         return cast("list[Claim]", await self._engine.merge(claim.claim_calls, request))
 
     async def heartbeat(

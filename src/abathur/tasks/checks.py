@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -40,7 +40,13 @@ def types_of(agent_types: Iterable[str]) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=256, typed=True)  # a worker asks for the same again and again
-def request(worker: str, agent_types: tuple[str, ...] | None, limit: int, lease: float) -> Request:
+def request(
+    worker: str,
+    agent_types: tuple[str, ...] | None,
+    limit: int,
+    lease: float,
+    caps: tuple[tuple[str, int], ...] = (),
+) -> Request:
     """A wish for work."""
     payload.plain(worker, "worker", longest=200)
     seconds("lease", lease, LONGEST_LEASE)
@@ -50,4 +56,29 @@ def request(worker: str, agent_types: tuple[str, ...] | None, limit: int, lease:
             f"Expected an integer from 1 to {MOST_CLAIMS}.",
             "Claim again for more.",
         )
-    return Request(worker, agent_types, limit, lease)
+    return Request(worker, agent_types, limit, lease, caps)
+
+
+def caps_of(caps: Mapping[str, int], agent_types: tuple[str, ...] | None) -> tuple[tuple[str, int], ...]:
+    """The most tasks to take of some agent types, in order."""
+    if not isinstance(caps, Mapping):
+        raise InvalidInputError(
+            f"caps={caps!r} is no mapping.",
+            "Expected numbers by agent types.",
+            'Write caps={"reviewer": 2}.',
+        )
+    for agent_type, most in caps.items():
+        payload.plain(agent_type, "an agent type of caps", longest=200)
+        if agent_types is not None and agent_type not in agent_types:
+            raise InvalidInputError(
+                f"caps names {agent_type!r}, which agent_types does not.",
+                f"Expected some of {', '.join(agent_types)}.",
+                "Leave it out of caps, or ask for it.",
+            )
+        if not isinstance(most, int) or isinstance(most, bool) or not 0 <= most <= MOST_CLAIMS:
+            raise InvalidInputError(
+                f"caps[{agent_type!r}]={most!r} is out of range.",
+                f"Expected an integer from 0 to {MOST_CLAIMS}.",
+                "Leave the agent type out for no cap.",
+            )
+    return tuple(sorted(caps.items()))

@@ -7,7 +7,7 @@ transaction, so there is no leader whose death would stop the queue.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from attrs import frozen
@@ -33,6 +33,8 @@ class Request:
     """None means any agent type."""
     limit: int
     lease: float
+    caps: tuple[tuple[str, int], ...] = ()
+    """Agent types of which it takes so many at most."""
 
 
 @frozen
@@ -50,12 +52,15 @@ def claim_calls(requests: Sequence[Request], now: int) -> Script[list[list[Claim
     """Give each request the next ready tasks of its agent types, in the order of their ranks."""
     yield from sweep(now)
     answers: list[list[Claim]] = [[] for _ in requests]
-    groups: dict[tuple[str, ...] | None, list[int]] = {}
+    groups: dict[Any, list[int]] = {}
     for place, request in enumerate(requests):
-        groups.setdefault(request.agent_types, []).append(place)
-    for agent_types, places in groups.items():
+        # What one may take of a type, another with the same caps may take as well: no shares in common.
+        group = (request.agent_types, place if request.caps else None)
+        groups.setdefault(group, []).append(place)
+    for places in groups.values():
+        first = requests[places[0]]
         wanted = sum(requests[place].limit for place in places)
-        ids = yield from _next_ready(agent_types, wanted)
+        ids = yield from _next_ready(first.agent_types, wanted, dict(first.caps))
         if not ids:
             continue
         # First come, first served: the first request is filled before the second gets any.
@@ -67,13 +72,16 @@ def claim_calls(requests: Sequence[Request], now: int) -> Script[list[list[Claim
     return answers
 
 
-def _next_ready(agent_types: tuple[str, ...] | None, limit: int) -> Script[list[str]]:
-    """The best ranked ready ids: a merge of one short index read per agent type."""
+def _next_ready(
+    agent_types: tuple[str, ...] | None, limit: int, caps: Mapping[str, int]
+) -> Script[list[str]]:
+    """The best ranked ready ids: a merge of one short index read per agent type, up to its cap."""
     if agent_types is None:
         agent_types = yield from _ready_types()
     candidates = []
     for agent_type in agent_types:
-        rows = yield Statement("tasks.ready", agent_type=agent_type, limit=limit)
+        most = min(limit, caps.get(agent_type, limit))
+        rows = (yield Statement("tasks.ready", agent_type=agent_type, limit=most)) if most else []
         candidates.append([(row["rank"], row["id"]) for row in rows])
     if len(candidates) == 1:
         return [task_id for _, task_id in candidates[0]]

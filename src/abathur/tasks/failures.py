@@ -7,7 +7,7 @@ import traceback
 from typing import Final
 
 from abathur import payload
-from abathur.errors import InvalidInputError
+from abathur.errors import CommandError, InvalidInputError
 
 LONGEST_BACKOFF: Final = 3_600.0
 LONGEST_MESSAGE: Final = 2_000
@@ -20,7 +20,7 @@ def backoff(attempt: int) -> float:
 
 
 def described(error: str | BaseException) -> tuple[str, str]:
-    """An error as a short message and as JSON with its type and traceback. NUL is left out.
+    """An error as a short message and as JSON with its type and more about it. NUL is left out.
 
     Raises InvalidInputError for what is neither text nor an exception.
     """
@@ -30,8 +30,7 @@ def described(error: str | BaseException) -> tuple[str, str]:
             message = str(error) or kind
         except Exception as broken:  # noqa: BLE001  # the error of an error: its name must do
             message = f"{kind} (its text cannot be made: {type(broken).__name__})"
-        text = "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]
-        detail = {"type": kind, "message": message, "traceback": text}
+        detail = {"type": kind, "message": message, **_more(error)}
     elif isinstance(error, str):
         detail = {"type": "error", "message": error}
     else:
@@ -40,6 +39,13 @@ def described(error: str | BaseException) -> tuple[str, str]:
         )
     clean = {name: _printable(value) for name, value in detail.items()}
     return clean["message"][:LONGEST_MESSAGE], payload.encode(clean, "error")
+
+
+def _more(error: BaseException) -> dict[str, str]:
+    """Where it comes from: a traceback, or for a program, which has none that is of use, its stderr."""
+    if isinstance(error, CommandError):
+        return {"stderr": error.stderr} if error.stderr else {}
+    return {"traceback": "".join(traceback.format_exception(error))[-LONGEST_TRACEBACK:]}
 
 
 def _printable(text: str) -> str:

@@ -45,9 +45,10 @@ def demo(
 ) -> None:
     """See abathur at work, on the source files of DIRECTORY (else of this directory).
 
-    One task finds the files and makes a task for each; another waits for all of them and adds up; a
-    last one writes a report. Several worker processes share the work, and one is killed in the
-    middle of it, with kill -9. At the end the database is asked what became of every task.
+    One task finds the files and makes a task for each; another waits for all of them and adds up; the
+    next one writes a report, and a shell script counts its words. Several worker processes share the
+    work, and one is killed in the middle of it, with kill -9. At the end the database is asked what
+    became of every task.
 
     Nothing is changed but what is in the output directory. Exits 1 if a task was lost or completed
     twice, if the audit trail is not intact, or if there is no report.

@@ -1,4 +1,4 @@
-"""The agents of the demo: they scan, analyse, merge and report. One worker process runs them."""
+"""The agents of the demo: they scan, analyse, merge, report and count. One worker process runs them."""
 
 from __future__ import annotations
 
@@ -21,6 +21,11 @@ SCAN: Final = "demo.scan"
 ANALYSE: Final = "demo.analyse"
 MERGE: Final = "demo.merge"
 REPORT: Final = "demo.report"
+COUNT: Final = "demo.count"
+COUNTER: Final = Path(__file__).with_name("count.sh")
+"""A command agent: the others are functions."""
+
+FILE: Final = "report.md"
 
 LEASE: Final = 3.0
 """Seconds; short, so that a killed worker's tasks are soon somebody else's."""
@@ -33,7 +38,7 @@ ENVIRONMENT: Final = "development"
 
 
 async def scan(ctx: Context) -> dict[str, Any]:
-    """Find the files; make a task for each, one that adds up, and one that reports.
+    """Find the files; make a task for each, one that adds up, one that reports, and one that counts.
 
     All of them are made in one transaction, and each has a key: when this worker dies, before it or
     after it, the next attempt leaves each task there exactly once.
@@ -75,7 +80,15 @@ async def scan(ctx: Context) -> dict[str, Any]:
             "agent_type": REPORT,
             "input": {"directory": str(root), "output": output},
             "depends_on": [Prerequisite(MERGE, on_failure="fail")],
+            "ref": REPORT,
             "key": f"{ctx.task.id}:report",
+            **common,
+        },
+        {
+            "prompt": "Count the words of the report",
+            "agent_type": COUNT,
+            "depends_on": [Prerequisite(REPORT, on_failure="fail")],
+            "key": f"{ctx.task.id}:count",
             **common,
         },
     ]
@@ -105,7 +118,7 @@ async def report(ctx: Context) -> dict[str, Any]:
     """Write the report for people to read."""
     (merged,) = await ctx.db.tasks.list(parent=ctx.task.parent, agent_type=MERGE)
     await ctx.progress(0.5, "writing")
-    path = Path(ctx.input["output"]) / "report.md"
+    path = Path(ctx.input["output"]) / FILE
     text = render(merged.result, ctx.input["directory"])
     # Under another name first, so that no half of a report is ever left behind.
     half = path.with_suffix(f".{ctx.claim.fence}.tmp")
@@ -138,6 +151,8 @@ def runner(db: Database, name: str) -> Runner:
     made.agent(ANALYSE)(analyse_file)
     made.agent(MERGE)(merge)
     made.agent(REPORT)(report)
+    path = Path(db.name).with_name(FILE)
+    made.command(COUNT, ["sh", str(COUNTER)], concurrency=1, env={"REPORT": str(path)})
     return made
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import asdict, frozen
 
-from abathur.cli.demo.agents import REPORT
+from abathur.cli.demo.agents import COUNT, REPORT
 from abathur.database import Database
 from abathur.models import AuditEntry, Task
 
@@ -62,6 +62,8 @@ class Figures:
     """From the first task's submission to the last one's end."""
     database: Path
     report: Path | None
+    words: int | None
+    """Of the report, as a command agent has counted them."""
 
     @property
     def good(self) -> bool:
@@ -86,7 +88,7 @@ async def read_figures(db: Database, output: Path, killed: list[Killed], refused
     trail = await db.audit.verify()
     began = [task.submitted_at for task in tasks if task.submitted_at]
     ended = [task.completed_at for task in tasks if task.completed_at]
-    reports = [task.result for task in tasks if task.agent_type == REPORT and task.status == "completed"]
+    completed = {task.agent_type: task.result for task in tasks if task.status == "completed"}
     return Figures(
         tasks=len(tasks),
         by_type=dict(Counter(task.agent_type for task in tasks)),
@@ -106,7 +108,8 @@ async def read_figures(db: Database, output: Path, killed: list[Killed], refused
         audit_problem=trail.problem,
         seconds=(max(ended) - min(began)).total_seconds() if began and ended else 0.0,
         database=output / "demo.db",
-        report=Path(reports[0]["path"]) if reports else None,
+        report=Path(completed[REPORT]["path"]) if REPORT in completed else None,
+        words=completed[COUNT]["words"] if COUNT in completed else None,
     )
 
 

@@ -54,6 +54,8 @@ def _rows(figures: Figures) -> Iterator[Row]:
         yield "late results", f"{figures.refused}", "refused, because their leases were over", None
     trail = f"{figures.audit_rows:,} rows" + (f": {figures.audit_problem}" if figures.audit_problem else "")
     yield "audit trail", "valid" if figures.audit_ok else "BROKEN", trail, figures.audit_ok
+    if figures.words is not None:
+        yield "report", f"{figures.words:,} words", "counted by a shell script: a command agent", None
     yield "time", f"{figures.seconds:.1f} s", "from the first task's submission to the last one's end", None
 
 
