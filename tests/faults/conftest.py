@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from abathur import Database
 from tests.faults.budget import Budget
+from tests.faults.children import start
+
+__all__ = ["budget", "path", "start"]
 
 
 @pytest.fixture
-def budget() -> Budget:
+def budget(record_property: Callable[[str, object], None]) -> Budget:
     """How many rounds this test is to do; see `tests.faults.budget`."""
-    return Budget.from_environment()
+    return Budget.from_environment(record_property)
+
+
+def new_database(path: Path) -> Path:
+    """Make a database with no task in it, and close it."""
+
+    async def make() -> None:
+        async with Database(path, environment="test"):
+            pass
+
+    asyncio.run(make())
+    return path
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database with no task in it, open nowhere."""
+    return new_database(tmp_path / "agents.db")
