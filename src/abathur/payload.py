@@ -56,8 +56,10 @@ def decode(text: str | None) -> Any:
     return None if text is None else _decoder.decode(text)
 
 
-def decode_stored(text: str | None) -> Any:
-    """The same for what an older version, or somebody's SQL, may have written: other text stays text."""
+def decode_stored(text: Any) -> Any:
+    """The same for what an older version, somebody's SQL, or a damaged page may hold: the rest stays as it is."""
+    if not isinstance(text, (str, bytes)):
+        return text  # a column of SQLite holds anything
     try:
         return decode(text)
     except (msgspec.MsgspecError, ValueError):
