@@ -13,6 +13,7 @@ was done is recorded as the property "budget" of the test, which `make torture` 
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable, Iterator
 
@@ -45,6 +46,12 @@ class Budget:
                 yield self.done - each
         finally:
             self.record("budget", f"{self.done} {self.long}")
+
+    def draw(self) -> random.Random:
+        """For a test that draws at random: the same in each run of the suite, different in `make torture`."""
+        seed = 1 if self.seconds is None else time.time_ns()
+        self.record("seed", seed)
+        return random.Random(seed)
 
     @classmethod
     def from_environment(cls, record: Callable[[str, object], None]) -> Budget:

@@ -53,7 +53,7 @@ class Child:
         """The line with this number, counted from 0, as soon as it is there."""
         deadline = time.monotonic() + timeout
         while len(lines := self.lines) <= number:
-            if time.monotonic() >= deadline or self.process.exitcode is not None:
+            if self.ended or time.monotonic() >= deadline:
                 pytest.fail(f"{self.program} did not say line {number}: {lines}\n{self.errors}")
             time.sleep(0.002)
         return lines[number]

@@ -58,9 +58,12 @@ async def worker(path: str, name: str, lease: str, until_empty: str = "", mutant
     if mutant:
         take_the_fence_out()
     draw = random.Random()
+    types = None if until_empty else ["general"]
     async with database(path) as db:
         while True:
-            claims = await db.tasks.claim(name, limit=draw.choice([1, 2, 5]), lease=float(lease))
+            claims = await db.tasks.claim(
+                name, agent_types=types, limit=draw.choice([1, 2, 5]), lease=float(lease)
+            )
             for claim in claims:
                 is_slow = not until_empty and draw.random() < 0.03
                 await asyncio.sleep(
