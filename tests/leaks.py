@@ -21,9 +21,12 @@ PATIENCE = 3.0
 class Before:
     """What there was before a test."""
 
-    threads: set[threading.Thread] = field(factory=lambda: _threads())
-    descriptors: set[tuple[int, str]] = field(factory=lambda: _descriptors())
-    children: set[int] = field(factory=lambda: _children())
+    threads: set[threading.Thread] = field(init=False)
+    descriptors: set[tuple[int, str]] = field(init=False)
+    children: set[int] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.threads, self.descriptors, self.children = _threads(), _descriptors(), _children()
 
     def left(self) -> list[str]:
         """What there is more of by now, in words."""

@@ -51,13 +51,13 @@ def _not_json(name: str, found: str) -> InvalidPayloadError:
     )
 
 
-def decode(text: str | None) -> Any:
+def decode(text: str | bytes | None) -> Any:
     """The value of stored JSON text; None stays None."""
     return None if text is None else _decoder.decode(text)
 
 
 def decode_stored(text: Any) -> Any:
-    """The same for what an older version, somebody's SQL, or a damaged page may hold: the rest stays as it is."""
+    """The same for what older versions, somebody's SQL or a damaged page may hold; it stays as it is."""
     if not isinstance(text, (str, bytes)):
         return text  # a column of SQLite holds anything
     try:

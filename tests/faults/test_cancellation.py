@@ -187,7 +187,8 @@ async def go(call):
     await call()
 async def main():
     db = Database({str(tmp_path / "a.db")!r})
-    for call in (db.initialize, db.initialize, lambda: db.tasks.enqueue("x"), lambda: db.tasks.list(), db.close):
+    calls = [db.initialize, db.initialize, lambda: db.tasks.enqueue("x"), lambda: db.tasks.list(), db.close]
+    for call in calls:
         task = asyncio.ensure_future(go(call))
         await asyncio.sleep(random.random() * 0.003)
         task.cancel()

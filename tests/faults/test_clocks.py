@@ -56,7 +56,12 @@ def trembles(clock: HostClock) -> None:
     """Each look is up to 300 ms off."""
 
 
-STEPS = {"an hour back": back, "an hour ahead": ahead, "ahead and back": ahead_for_a_moment, "jitter": trembles}
+STEPS = {
+    "an hour back": back,
+    "an hour ahead": ahead,
+    "ahead and back": ahead_for_a_moment,
+    "jitter": trembles,
+}
 
 
 @pytest.mark.row("R18")

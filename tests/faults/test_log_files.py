@@ -1,4 +1,4 @@
-"""R15 and R17: the files beside the database: removed, left behind, of another file, and how long they get."""
+"""R15 and R17: the files beside the database: removed, left behind, another's, and how long they get."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -44,7 +45,7 @@ def crashed(start, path, tmp_path):
     left.parent.mkdir()
     for more in ("", "-wal", "-shm"):
         shutil.copyfile(f"{path}{more}", f"{left}{more}")
-    assert os.path.getsize(f"{left}-wal") > 0
+    assert Path(f"{left}-wal").stat().st_size > 0
     return left, accepted
 
 
@@ -123,7 +124,7 @@ async def test_a_wal_that_is_removed_under_an_open_database_costs_it_nothing(pat
     async with Database(path, environment="test") as db:
         await db.tasks.enqueue("before")
         for more in ("-wal", "-shm"):
-            os.unlink(f"{path}{more}")
+            Path(f"{path}{more}").unlink()
         await db.tasks.enqueue("after")
         assert {task.prompt for task in await db.tasks.list()} == {"before", "after"}
     assert {task.prompt for task in (await asyncio.to_thread(check, path))[0].values()} >= {"before"}
@@ -135,7 +136,7 @@ async def test_the_log_stays_short_under_constant_writes_and_reads_and_is_empty_
     path, budget, figure
 ):
     """Readers take turns so that at every moment one of them has a snapshot, each older than a commit."""
-    log = f"{path}-wal"
+    log = Path(f"{path}-wal")
     longest = written = reads = 0
     done = asyncio.Event()
     text = "x" * 200_000
@@ -158,14 +159,14 @@ async def test_the_log_stays_short_under_constant_writes_and_reads_and_is_empty_
         for _ in budget(quick=500, long=20_000):
             await db.tasks.enqueue("x", input={"text": text})
             written += len(text)
-            longest = max(longest, os.stat(log).st_size)
+            longest = max(longest, log.stat().st_size)
         done.set()
         await asyncio.gather(*readers)
         idle = time.monotonic()
-        while os.stat(log).st_size and time.monotonic() - idle < 10:
+        while log.stat().st_size and time.monotonic() - idle < 10:
             await asyncio.sleep(0.05)
         idle = time.monotonic() - idle
-        assert os.stat(log).st_size == 0
+        assert log.stat().st_size == 0
     assert longest <= 64 * MIB, f"{longest / MIB:.0f} MiB of log"
     figure(
         f"R17: {written / MIB:.0f} MiB written beside {reads:,} overlapping reads: the log was at most "

@@ -50,7 +50,13 @@ def _wal(path: Path) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
-KINDS = {"new": older.empty, "first": older.first, "edges": older.edges, "crashed": older.crashed, "wal": _wal}
+KINDS = {
+    "new": older.empty,
+    "first": older.first,
+    "edges": older.edges,
+    "crashed": older.crashed,
+    "wal": _wal,
+}
 
 
 @pytest.fixture
@@ -134,7 +140,9 @@ def test_eight_processes_initialize_one_database_at_once_without_an_error(
     assert all(len(found) <= 1 for found in schemas.values())
     errors = [process.communicate(timeout=60)[1] for process in racers]
     assert errors == [""] * 8
-    figure(f"R5: {rounds:,} rounds of 8 processes, {len(KINDS)} kinds of files: 0 errors, 1 schema, no row lost")
+    figure(
+        f"R5: {rounds:,} rounds of 8 processes, {len(KINDS)} kinds of files: 0 errors, 1 schema, no row lost"
+    )
 
 
 async def _plan(path: Path):

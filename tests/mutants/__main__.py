@@ -1,9 +1,9 @@
-"""`make mutants`: put small faults into the core one at a time, and see which the tests notice.
+"""`make mutants`: put small faults into the core, one at a time, and see which the tests notice.
 
-It works on a copy, so that nobody is disturbed, remembers what it found in .mutants.json (a mutant that is made again from
-the same text is not run again), stops when its time is over, and goes on the next time. A tool of our
-own, because mutmut runs pytest many times in one process and forks it, which these tests, with their
-threads, event loops and checks for leaks, do not stand.
+It works on a copy, so that nobody is disturbed, remembers what it found in .mutants.json (a mutant that
+is made again from the same text is not run again), stops when its time is over, and goes on the next
+time. A tool of our own: mutmut runs pytest many times in one process and forks it, which these tests
+do not stand, with their threads, event loops and checks for what is left behind.
 """
 
 from __future__ import annotations

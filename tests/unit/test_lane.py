@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from abathur import Database, Prerequisite, Statement, schema, tasks
+from abathur.engines import lane
 from abathur.errors import AbathurError
 from tests.conformance.checks import QUERIES, check_invariants
 
@@ -299,3 +300,30 @@ async def test_a_task_that_is_retried_is_not_failed_again_by_somebody_elses_enqu
         other = await db.tasks.enqueue("other", depends_on=[Prerequisite(bad.id, "fail")])
         assert other.status == "failed"
         assert (await db.tasks.get(waits)).status == "blocked"
+
+
+async def test_a_tidying_up_that_fails_is_said_and_harms_nobody(db, monkeypatch, caplog):
+    def fail():
+        raise OSError("no")
+
+    monkeypatch.setattr(db.engine._lane, "_tidy", fail)
+    monkeypatch.setattr(lane, "IDLE", 0.01)
+    await db.tasks.enqueue("x")
+    async with asyncio.timeout(5):
+        while "was not tidied up, and will be after the next write: no" not in caplog.text:
+            await asyncio.sleep(0.01)
+    await db.tasks.enqueue("y")
+
+
+async def test_when_the_connection_does_not_answer_every_caller_hears_of_it(db, monkeypatch):
+    async def fail(fn):
+        raise ValueError("Connection closed")
+
+    await db.run(pair, 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(db.engine._writer, "hop", fail)
+        calls = [db.run(pair, 2), db.run(pair, 3), db.tasks.enqueue("x")]
+        answers = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+    assert [repr(answer) for answer in answers] == ["ValueError('Connection closed')"] * 3
+    assert await db.read(rows) == {2: 0, 3: 0}
+    await db.run(pair, 4)
