@@ -57,7 +57,7 @@ def decode(text: str | bytes | None) -> Any:
 
 
 def decode_stored(text: Any) -> Any:
-    """The same for what older versions, somebody's SQL or a damaged page may hold; it stays as it is."""
+    """The same for what older versions or somebody's SQL have left: what is no JSON stays as it is."""
     if not isinstance(text, (str, bytes)):
         return text  # a column of SQLite holds anything
     try:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from abathur import Database
-from tests.faults.budget import Budget
+from tests.faults.budget import SECONDS, Budget
 from tests.faults.children import start
 
 __all__ = ["budget", "path", "start"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if SECONDS in os.environ:  # the long run sets one time-out for its whole share
+        for item in items:
+            item.own_markers = [marker for marker in item.own_markers if marker.name != "timeout"]
 
 
 @pytest.fixture
