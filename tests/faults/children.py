@@ -18,6 +18,8 @@ from tests.faults import processes
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.faults.processes"])
+LIFE = CONTEXT.Pipe(duplex=False)
+"""Closed when this process ends, however it ends; its children see that, and end too."""
 
 
 class Child:
@@ -30,7 +32,7 @@ class Child:
         ours, self._stdin = CONTEXT.Pipe(duplex=False)
         said = (str(self._out), str(self._err))
         self.process = CONTEXT.Process(
-            target=processes.child, args=(ours, *said, program, *map(str, arguments))
+            target=processes.child, args=(LIFE[0], ours, *said, program, *map(str, arguments))
         )
         self.process.start()
         ours.close()

@@ -12,6 +12,7 @@ import os
 import random
 import re
 import sys
+import threading
 import time
 from typing import Any
 
@@ -219,8 +220,9 @@ PROGRAMS = {
 }
 
 
-def child(stdin: Any, out: str, err: str, program: str, *arguments: str) -> None:
-    """What a forked process does: be a program with standard streams of its own."""
+def child(life: Any, stdin: Any, out: str, err: str, program: str, *arguments: str) -> None:
+    """What a forked process does: be a program with standard streams of its own, while the test lives."""
+    threading.Thread(target=_end_with, args=(life.fileno(),), daemon=True).start()
     os.dup2(stdin.fileno(), 0)
     stdin.close()
     for number, path in ((1, out), (2, err)):
@@ -229,3 +231,9 @@ def child(stdin: Any, out: str, err: str, program: str, *arguments: str) -> None
         os.close(descriptor)
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
     asyncio.run(PROGRAMS[program](*arguments))
+
+
+def _end_with(life: int) -> None:
+    """A test that is killed must not leave programs behind that work for ever."""
+    os.read(life, 1)
+    os._exit(9)
