@@ -1,7 +1,7 @@
 # Everything runs in .venv, which is made when it is first needed; Python 3.11 or newer is enough.
 #   make PYTHON=python3.12 ...   uses that interpreter        make test PYTEST_ARGS="-k lease -x"
 #   make bench BENCH="..."       passes arguments on          make test WORKERS=4
-#   make torture MINUTES=10 ROWS="R1 R2"                      make mutants MINUTES=30
+#   make torture MINUTES=10 ROWS="R1 R2"                      make mutants MINUTES=30 MUTANTS="--again --only lane"
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -9,6 +9,7 @@ WORKERS ?= 2
 PYTEST_ARGS ?=
 BENCH ?=
 MINUTES ?= 60
+MUTANTS ?=
 ROWS ?=
 
 BIN := $(VENV)/bin
@@ -65,7 +66,7 @@ torture: $(TOOLS)
 	@$(BIN)/python -m tests.torture --minutes $(MINUTES) --rows "$(ROWS)"
 
 mutants: $(TOOLS)
-	@$(BIN)/python -m tests.mutants --minutes $(MINUTES)
+	@$(BIN)/python -m tests.mutants --minutes $(MINUTES) $(MUTANTS)
 
 clean:
 	rm -rf $(VENV) abathur-demo build dist site htmlcov .coverage .coverage.*

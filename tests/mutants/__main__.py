@@ -76,10 +76,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=60, help="stop after so many (default: 60)")
     parser.add_argument("--only", default="", help="modules whose path contains this text")
     parser.add_argument("--unchecked", action="store_true", help="do not run the unchanged tests first")
+    parser.add_argument("--again", action="store_true", help="also run those again that had survived")
     options = parser.parse_args()
     chosen = [path for path in TESTS_OF if options.only in path]
     everything = {path: mutants(path, (ROOT / path).read_text()) for path in chosen}
     memory: dict[str, str] = json.loads(MEMORY.read_text()) if MEMORY.exists() else {}
+    if options.again:
+        memory = {key: outcome for key, outcome in memory.items() if outcome != "survived"}
     waiting = [mutant for found in everything.values() for mutant in found if mutant.key not in memory]
     random.Random(0).shuffle(waiting)  # what fits into the time is then a fair sample of all modules
     end = time.monotonic() + options.minutes * 60

@@ -327,3 +327,24 @@ async def test_when_the_connection_does_not_answer_every_caller_hears_of_it(db, 
     assert [repr(answer) for answer in answers] == ["ValueError('Connection closed')"] * 3
     assert await db.read(rows) == {2: 0, 3: 0}
     await db.run(pair, 4)
+
+
+async def test_when_the_pump_is_ended_those_who_still_wait_for_their_turn_are_told(db):
+    """As when the event loop ends: nobody is left waiting for an answer that does not come."""
+    started, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        yield from pair(1)
+        started.set()
+        go_on.wait(10)
+
+    running = asyncio.create_task(db.run(slow))
+    await asyncio.to_thread(started.wait, 10)
+    waiting = [asyncio.create_task(db.run(pair, number)) for number in (2, 3)]
+    await asyncio.sleep(0.01)
+    db.engine._lane._pump_task.cancel()
+    done, _ = await asyncio.wait(waiting, timeout=5)
+    go_on.set()
+    assert [task.cancelled() for task in done] == [True, True]
+    await asyncio.gather(running, return_exceptions=True)
+    assert set(await db.read(rows)) == {2, 3}, "what was under way is done; what waited is not"
