@@ -1,24 +1,25 @@
-"""What every test gets: the event loop, required capabilities and a check for leaks."""
+"""What every test gets: the event loop, required capabilities and checks for what it leaves behind."""
 
 from __future__ import annotations
 
 import faulthandler
-import gc
+import inspect
 import os
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hypothesis
 import pytest
 
+from tests import leaks, raw_open
+
 # Real files and processes make the first example slow, so a deadline per example says nothing.
 hypothesis.settings.register_profile("abathur", deadline=None)
 hypothesis.settings.load_profile("abathur")
+raw_open.watch()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -65,61 +66,44 @@ def legacy_databases(request: pytest.FixtureRequest) -> Path:
 
 @pytest.fixture(autouse=True)
 def _nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test that leaves threads or file descriptors behind, unless it is marked `leaks_allowed`."""
+    """R24: fail a test that leaves anything behind, unless it is marked `leaks_allowed`."""
     marker = request.node.get_closest_marker("leaks_allowed")
     if marker is not None:
         if not marker.args and not marker.kwargs.get("reason"):
             pytest.fail("leaks_allowed needs a reason: @pytest.mark.leaks_allowed('why')", pytrace=False)
         yield
         return
-    threads, descriptors = _threads(), _descriptors()
+    before = leaks.Before()
     yield
-    leaked = _leaked(threads, descriptors)
-    if leaked:
-        # Threads end a moment after they are told to, and garbage may hold a descriptor.
-        gc.collect()
-        deadline = time.monotonic() + 3
-        while (leaked := _leaked(threads, descriptors)) and time.monotonic() < deadline:
-            time.sleep(0.01)
-    if leaked:
-        pytest.fail("left behind: " + "; ".join(leaked), pytrace=False)
+    left = before.left()
+    if left:
+        pytest.fail("left behind: " + "; ".join(left), pytrace=False)
 
 
-def _leaked(threads: set[threading.Thread], descriptors: set[tuple[int, str]]) -> list[str]:
-    found = [f"thread {thread.name!r}" for thread in _threads() - threads]
-    found += [f"file descriptor {number} -> {target}" for number, target in _descriptors() - descriptors]
-    return sorted(found)
+@pytest.fixture(autouse=True)
+def _no_task_is_left(request: pytest.FixtureRequest, _nothing_leaks: None) -> None:
+    """R24 for asyncio: an asynchronous test leaves no task behind in its loop."""
+    marked = request.node.get_closest_marker("leaks_allowed")
+    if marked is None and inspect.iscoroutinefunction(request.function):
+        request.getfixturevalue("_tasks_end")
 
 
-def _threads() -> set[threading.Thread]:
-    """The threads of this process, without the one that closes forgotten databases at the end."""
-    known = ("abathur-closer", "pytest_timeout")
-    threads = threading.enumerate()
-    return {thread for thread in threads if not (thread.daemon and thread.name.startswith(known))}
+@pytest.fixture
+async def _tasks_end() -> AsyncIterator[None]:
+    before = leaks.tasks()
+    yield
+    left = await leaks.tasks_left(before)
+    if left:
+        pytest.fail("left behind: " + "; ".join(left), pytrace=False)
 
 
-def _descriptors() -> set[tuple[int, str]]:
-    """The open descriptors with what they refer to; empty where the system does not tell."""
-    try:
-        links = list(Path("/proc/self/fd").iterdir())
-    except OSError:
-        return set()
-    found = set()
-    for link in links:
-        number = int(link.name)
-        try:
-            target = str(link.readlink())
-        except OSError:  # the directory's own descriptor, or one closed by another thread meanwhile
-            continue
-        if target not in {"/dev/null", "/dev/urandom"} and number != _tracker_descriptor():
-            found.add((number, target))
-    return found
-
-
-def _tracker_descriptor() -> Any:
-    """The pipe to multiprocessing's resource tracker: started once per process and kept to its end."""
-    tracker = sys.modules.get("multiprocessing.resource_tracker")
-    return getattr(getattr(tracker, "_resource_tracker", None), "_fd", None)
+@pytest.fixture(autouse=True)
+def _nobody_opens_a_live_database() -> Iterator[None]:
+    """R15: fail a test in which the library opens a live database file itself."""
+    raw_open.caught.clear()
+    yield
+    if raw_open.caught:
+        pytest.fail("raw open: " + "; ".join(raw_open.caught), pytrace=False)
 
 
 @pytest.fixture

@@ -51,13 +51,15 @@ def _not_json(name: str, found: str) -> InvalidPayloadError:
     )
 
 
-def decode(text: str | None) -> Any:
+def decode(text: str | bytes | None) -> Any:
     """The value of stored JSON text; None stays None."""
     return None if text is None else _decoder.decode(text)
 
 
-def decode_stored(text: str | None) -> Any:
-    """The same for what an older version, or somebody's SQL, may have written: other text stays text."""
+def decode_stored(text: Any) -> Any:
+    """The same for what older versions or somebody's SQL have left: what is no JSON stays as it is."""
+    if not isinstance(text, (str, bytes)):
+        return text  # a column of SQLite holds anything
     try:
         return decode(text)
     except (msgspec.MsgspecError, ValueError):

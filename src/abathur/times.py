@@ -37,8 +37,13 @@ def micros(moment: datetime, name: str) -> int:
 
 
 def moment(value: int | None) -> datetime | None:
-    """Microseconds since the epoch as an aware datetime in UTC."""
-    return None if value is None else datetime.fromtimestamp(value / SECOND, UTC)
+    """Microseconds since the epoch as an aware datetime in UTC; None for what a damaged row may hold."""
+    if value is None:
+        return None
+    try:
+        return datetime.fromtimestamp(value / SECOND, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
 
 
 def parse(text: str | None) -> datetime | None:

@@ -1,19 +1,23 @@
-"""The programs that the fault tests run in processes of their own.
+"""The programs that the fault tests run in processes of their own, started by `tests.faults.children`.
 
-`python -m tests.faults.processes <program> <database> <argument>...`. A program prints what it
-knows to be done, one line each, flushed before it goes on: what it printed must be in the database.
+A program prints what it knows to be done, one line each, flushed before it goes on: what it printed
+must be in the database.
 """
 
 from __future__ import annotations
 
 import asyncio
+import mmap
+import os
 import random
 import re
 import sys
+import threading
 import time
 from typing import Any
 
-from abathur import Database, sql
+from abathur import Database, Statement, sql
+from abathur.engines import clock
 from abathur.errors import LeaseLostError
 
 
@@ -44,17 +48,28 @@ async def producer(path: str, name: str) -> None:
                 made = [await db.tasks.enqueue(name, max_attempts=1000, input={"n": 1})]
             say(*(task.id for task in made))
             last = [made[0].id] if draw.random() < 0.5 else []
-            await asyncio.sleep(draw.random() * 0.02)
+            await asyncio.sleep(draw.random() * 0.05)
 
 
-async def worker(path: str, name: str, lease: str, until_empty: str = "") -> None:
-    """Claim, work a moment, complete; say each completion that was accepted."""
+async def worker(path: str, name: str, lease: str, until_empty: str = "", mutant: str = "") -> None:
+    """Claim, work a moment, settle; say each completion that was accepted, and each that was refused.
+
+    Now and then the work takes as long as the lease, so that others take the task at the same moment.
+    """
+    if mutant:
+        take_the_fence_out()
     draw = random.Random()
+    types = None if until_empty else ["general"]
     async with database(path) as db:
         while True:
-            claims = await db.tasks.claim(name, limit=draw.choice([1, 2, 5]), lease=float(lease))
+            claims = await db.tasks.claim(
+                name, agent_types=types, limit=draw.choice([1, 2, 5]), lease=float(lease)
+            )
             for claim in claims:
-                await asyncio.sleep(draw.random() * 0.004)
+                is_slow = not until_empty and draw.random() < 0.03
+                await asyncio.sleep(
+                    float(lease) * draw.uniform(0.99, 1.03) if is_slow else draw.random() * 0.004
+                )
                 try:
                     how = draw.random()
                     if how < 0.05:
@@ -163,13 +178,72 @@ async def backups(path: str, target: str) -> None:
             say("done", number)
 
 
-if __name__ == "__main__":
-    programs = {
-        "producer": producer,
-        "worker": worker,
-        "zombie": zombie,
-        "submitter": submitter,
-        "writer": writer,
-        "backups": backups,
-    }
-    asyncio.run(programs[sys.argv[1]](*sys.argv[2:]))
+async def holder(path: str) -> None:
+    """Take the write lock and keep it; say so. The test stops this process there."""
+
+    def hold() -> Any:
+        yield Statement("tasks.counts")
+        say("holding")
+        time.sleep(60)
+
+    async with database(path) as db:
+        await db.run(hold)
+
+
+async def clocked(offset: str, jitter: str, program: str, *arguments: str) -> None:
+    """Run a program on a host whose wall clock the test sets: `offset` is a file with microseconds.
+
+    All programs of one test share the file, as all processes of a host share its clock.
+    """
+    clock.time = SetClock(offset, float(jitter))  # type: ignore[assignment]
+    await PROGRAMS[program](*arguments)
+
+
+class SetClock:
+    """Stands in for the module `time` of `abathur.engines.clock`."""
+
+    def __init__(self, offset: str, jitter: float) -> None:
+        descriptor = os.open(offset, os.O_RDONLY)
+        self._offset = mmap.mmap(descriptor, 8, prot=mmap.PROT_READ)
+        os.close(descriptor)
+        self._jitter = int(jitter * 1e9)
+        self._draw = random.Random()
+
+    def time_ns(self) -> int:
+        jitter = self._draw.randint(-self._jitter, self._jitter) if self._jitter else 0
+        return time.time_ns() + int.from_bytes(self._offset[:8], "little", signed=True) * 1000 + jitter
+
+    @staticmethod
+    def monotonic_ns() -> int:
+        return time.monotonic_ns()
+
+
+PROGRAMS = {
+    "producer": producer,
+    "worker": worker,
+    "zombie": zombie,
+    "submitter": submitter,
+    "writer": writer,
+    "holder": holder,
+    "clocked": clocked,
+    "backups": backups,
+}
+
+
+def child(life: Any, stdin: Any, out: str, err: str, program: str, *arguments: str) -> None:
+    """What a forked process does: be a program with standard streams of its own, while the test lives."""
+    threading.Thread(target=_end_with, args=(life.fileno(),), daemon=True).start()
+    os.dup2(stdin.fileno(), 0)
+    stdin.close()
+    for number, path in ((1, out), (2, err)):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w")
+    asyncio.run(PROGRAMS[program](*arguments))
+
+
+def _end_with(life: int) -> None:
+    """A test that is killed must not leave programs behind that work for ever."""
+    os.read(life, 1)
+    os._exit(9)

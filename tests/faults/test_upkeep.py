@@ -69,7 +69,7 @@ async def test_a_round_of_maintenance_prunes_by_retention_and_joins_the_trail(tm
         assert await maintenance.tidy(db, ALL) == 40
         assert [task.id for task in await db.tasks.list()] == [open_task.id]
         report = await db.audit.verify()
-        assert (report.ok, report.checkpoints, report.pruned) == (True, 1, 120)
+        assert (report.ok, report.checkpoints, report.pruned) == (True, 2, 120)
         await check_invariants(db)
 
 

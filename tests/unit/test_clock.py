@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from abathur import Database
 from abathur.engines import clock as module
 from abathur.engines.clock import Clock
 
@@ -118,6 +119,26 @@ def test_no_thread_sees_it_go_back(monkeypatch):
     finally:
         sys.setswitchinterval(switch)
     assert not wrong
+
+
+async def test_a_lease_that_was_given_by_a_wrong_clock_ends_for_those_who_did_not_see_it(
+    host, monkeypatch, tmp_path
+):
+    """The host's clock is an hour ahead for a moment, in which one process claims and another sleeps."""
+    monkeypatch.setattr(module, "time", host)
+    path = tmp_path / "agents.db"
+    async with Database(path) as sleeper:
+        await sleeper.tasks.enqueue("x", agent_type="first")
+        await sleeper.tasks.enqueue("x")
+        host.pass_(0, wall=HOUR)
+        async with Database(path) as dying:
+            (claim,) = await dying.tasks.claim("dying", agent_types=["general"], lease=10)
+        host.pass_(0, wall=-HOUR)
+        assert await sleeper.tasks.claim("sleeper", agent_types=["general"]) == []
+        host.pass_(11_000_000)
+        (again,) = await sleeper.tasks.claim("sleeper", agent_types=["general"])
+        assert again.fence == claim.fence + 1
+        assert await sleeper.tasks.claim("sleeper", agent_types=["general"]) == []
 
 
 class Behind:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abathur import payload
+from abathur import payload, times
 from abathur.errors import InvalidInputError, InvalidPayloadError
 
 JSON = st.recursive(
@@ -69,3 +69,13 @@ def test_a_short_text_is_checked(value):
         payload.plain(value, "it", longest=10)
     assert payload.plain("x" * 10, "it", longest=10) == "x" * 10
     assert payload.plain("", "it", empty=True) == ""
+
+
+@pytest.mark.parametrize("stored", [41, 1.5, None])
+def test_what_is_stored_and_no_text_stays_as_it_is(stored):
+    assert payload.decode_stored(stored) == stored
+
+
+@pytest.mark.parametrize("stored", ["soon", b"", 1 << 62, -(1 << 62), float("inf")])
+def test_a_stored_moment_of_a_damaged_row_is_none(stored):
+    assert times.moment(stored) is None

@@ -15,6 +15,7 @@ import anyio
 import pytest
 
 from abathur.engines.sqlite import SqliteEngine
+from abathur.engines.sqlite_migration import SqliteMigration
 from abathur.errors import (
     ConstraintError,
     DiskFullError,
@@ -293,3 +294,32 @@ def test_an_application_id_names_its_environment() -> None:
 )
 def test_versions_are_compared_by_their_numbers(one: str, other: str, older: bool) -> None:
     assert is_older(one, other) is older
+
+
+async def test_a_backup_that_fails_stops_the_migration_and_leaves_no_half_copy(path, monkeypatch):
+    await initialize(path)
+    sql(path, "INSERT INTO t (id, a) VALUES (1, 'kept')")
+    before = path.read_bytes()
+
+    def fail(self, target):
+        target.write_bytes(b"half")
+        raise DiskFullError(str(target))
+
+    monkeypatch.setattr(SqliteMigration, "_backup", fail)
+    with pytest.raises(DiskFullError):
+        await initialize(path, WIDER)
+    assert path.read_bytes() == before
+    assert not list(path.parent.glob("*.before-*"))
+
+
+async def test_what_is_current_by_its_stamp_is_not_inspected(path, monkeypatch):
+    await initialize(path)
+
+    def look(*args):
+        raise AssertionError("it was inspected")
+        yield
+
+    monkeypatch.setattr("abathur.migrate.look", look)
+    assert (await initialize(path)).steps == ()
+    with pytest.raises(AssertionError, match="it was inspected"):
+        await initialize(path, verify=True)

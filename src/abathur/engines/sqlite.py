@@ -269,13 +269,11 @@ class SqliteEngine:
             self._check()
             if self._lane is None:
                 writer = self._writer = await self._connect(*self._pragmas, "foreign_keys=ON")
-                if self._recorded is not None and not self.memory:
-                    # The clock may not show less than what is recorded.
-                    recorded, execute = self._recorded, writer.executor
-                    moment = await outlast(writer.hop(lambda _: drive(start(recorded, (), 0), execute, {})))
-                    self._clock.at_least(moment)
                 closing = self._closing() if self._closing else None
-                commit = GroupCommit(writer.executor, self._clock, closing, self._acquire, self._release)
+                recorded = None if self.memory else self._recorded  # nobody else writes to memory
+                commit = GroupCommit(
+                    writer.executor, self._clock, closing, self._acquire, self._release, recorded
+                )
                 self._wal = Wal(self.path, writer.executor.connection, int(self._lock_timeout * 1000))
                 self._lane = Lane(writer, commit, self._observer, self._tidy)
         return self._lane

@@ -1,13 +1,12 @@
 """Keeps the write-ahead log short. Every checkpoint runs under the side lock.
 
 A checkpoint beside a writer can corrupt a database in SQLite before 3.51.3, so nothing here runs
-without the lock, and nothing waits for a reader while it holds it.
+without the lock, and nothing waits for a reader while it holds it, but for a moment when the log is long.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import time
 from pathlib import Path
 from typing import Final
 
@@ -20,9 +19,18 @@ LONG: Final = 4 * AUTOCHECKPOINT * 4_096
 LOOK_EVERY: Final = 16
 """Commits between two looks at the log's size, which cost as much as a small statement."""
 PATIENCE_MS: Final = 20
-"""How long a cut may wait for readers while the lock is held."""
-PAUSE: Final = 1.0
-"""Seconds between two tries to cut a log that a reader pins."""
+"""How long a cut may wait for readers while the lock is held, when the log is just long."""
+LONGEST_PATIENCE_MS: Final = 1_000
+"""The same for a log that is four times as long: about the length of the read that it outgrows."""
+
+
+def patience(size: int) -> int:
+    """Milliseconds that a cut of a log of `size` bytes may wait for readers.
+
+    Where reads overlap, somebody always reads, and a cut has to wait for those that began before it.
+    The longer the log, the more it is worth: with reads of 50 ms, 20 ms never cut it, and it grew for ever.
+    """
+    return min(PATIENCE_MS * size**3 // LONG**3, LONGEST_PATIENCE_MS)
 
 
 class Wal:
@@ -32,19 +40,24 @@ class Wal:
         self._path = Path(f"{database}-wal")
         self._connection = connection
         self._timeout_ms = timeout_ms
-        self._not_before = 0.0
+        self._cut_at = LONG
         self._commits = 0
 
     def after_commit(self) -> None:
         """Cut a log that has grown long. The size comes from the directory, not from opening the file."""
         self._commits += 1
-        is_due = self._commits % LOOK_EVERY == 0 and time.monotonic() >= self._not_before
-        if is_due and files.size(self._path) > LONG:
-            self.cut(PATIENCE_MS)
+        if self._commits % LOOK_EVERY:
+            return
+        size = files.size(self._path)
+        if size <= LONG:
+            self._cut_at = LONG  # another process has cut it
+        elif size > self._cut_at:
+            self.cut(patience(size))
 
     def cut(self, patience_ms: int = 0) -> None:
         """Copy the whole log into the database and truncate it, unless a reader is in the way."""
-        if not files.size(self._path):
+        size = files.size(self._path)
+        if not size:
             return
         self._connection.execute(f"PRAGMA busy_timeout={patience_ms}").fetchall()
         try:
@@ -54,5 +67,5 @@ class Wal:
             busy = True
         finally:
             self._connection.execute(f"PRAGMA busy_timeout={self._timeout_ms}").fetchall()
-        if busy:
-            self._not_before = time.monotonic() + PAUSE
+        # Not again before it has grown: behind a read that lasts, each try would only cost its patience.
+        self._cut_at = size + max(LONG // 2, size // 4) if busy else LONG

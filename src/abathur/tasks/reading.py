@@ -114,7 +114,7 @@ def attempts(task_id: str) -> Script[list[Attempt]]:
             started_at=times.parse(row["started_at"]),
             ended_at=times.parse(row["ended_at"]) or times.EPOCH,
             outcome=row["outcome"],
-            error=payload.decode(row["error"]),
+            error=payload.decode_stored(row["error"]),
         )
         for row in rows
     ]
