@@ -320,3 +320,18 @@ async def test_a_wrong_retry_in_is_refused(db, wrong):
     with pytest.raises(InvalidInputError):
         await db.tasks.release(claim, retry_in=wrong)
     assert (await db.tasks.get(claim.task)).status == "running"
+
+
+async def test_a_lost_lease_says_who_has_the_task_now_or_what_became_of_it(db):
+    await db.tasks.enqueue("x")
+    (first,) = await db.tasks.claim("one", lease=1)
+    await pass_time(db, 2)
+    (second,) = await db.tasks.claim("two", lease=60)
+    with pytest.raises(LeaseLostError, match=r"worker 'two' runs it under fence 2"):
+        await db.tasks.complete(first)
+    await db.tasks.complete(second)
+    for claim in (first, second):
+        with pytest.raises(LeaseLostError, match="it is completed"):
+            await db.tasks.complete(claim)
+    with pytest.raises(LeaseLostError, match="the task does not exist"):
+        await db.tasks.complete(changed(first, task=changed(first.task, id="gone")))

@@ -323,3 +323,30 @@ async def test_what_is_current_by_its_stamp_is_not_inspected(path, monkeypatch):
     assert (await initialize(path)).steps == ()
     with pytest.raises(AssertionError, match="it was inspected"):
         await initialize(path, verify=True)
+
+
+async def test_a_conflict_that_is_there_only_under_the_lock_is_refused_all_the_same(path, monkeypatch):
+    """Another process has made the file since we found that there was none."""
+    await initialize(path)
+    other = Schema("app", (Table("t", (KEY, Column("a", "INTEGER"))),))
+    before = path.read_bytes()
+
+    async def missing(self):
+        return False
+
+    monkeypatch.setattr(SqliteEngine, "exists", missing)
+    with pytest.raises(SchemaConflictError):
+        await initialize(path, other)
+    assert path.read_bytes() == before
+
+
+async def test_the_oldest_backups_go_whatever_their_versions_are_called(path):
+    await initialize(path)
+    sql(path, "INSERT INTO t (id, a) VALUES (1, 'kept')")
+    made = []
+    columns = [KEY, Column("a", "TEXT")]
+    for version in ("9.0", "10.0", "2.0"):
+        columns.append(Column(f"c{len(columns)}", "TEXT"))
+        wider = Schema("app", (Table("t", tuple(columns)),), indexes=APP.indexes)
+        made.append((await initialize(path, wider, version=version)).backup)
+    assert sorted(path.parent.glob("*.before-*")) == sorted(made[1:])

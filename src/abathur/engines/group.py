@@ -165,7 +165,7 @@ class GroupCommit:
         """Let the clock show no less than what others have recorded since our last transaction.
 
         They may have seen a clock of the host that was ahead for a moment, and have counted their
-        leases from there. To ask whether anybody has written costs 1 us.
+        leases from there. To ask whether anybody has written costs 2 us.
         """
         version = self._execute.connection.execute("PRAGMA data_version").fetchone()["data_version"]
         if version != self._data_version:
