@@ -37,15 +37,15 @@ help:
 demo: $(LIBRARY)
 	@$(BIN)/abathur demo
 
-# The branch coverage of the core is that of tests/unit and tests/conformance alone: what only a fault test
+# The branch coverage of the core is that of tests/unit, conformance and shells alone: what only a fault test
 # or a drawn example reaches is not covered. It is not measured for a selection of the tests.
 test: check
 ifeq ($(strip $(PYTEST_ARGS)),)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST) tests/unit tests/conformance
+	$(BIN)/coverage run -m pytest $(PYTEST) tests/unit tests/conformance tests/shells
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	$(BIN)/python -m pytest $(PYTEST) --ignore=tests/unit --ignore=tests/conformance tests
+	$(BIN)/python -m pytest $(PYTEST) --ignore=tests/unit --ignore=tests/conformance --ignore=tests/shells tests
 else
 	$(BIN)/python -m pytest $(PYTEST) $(PYTEST_ARGS) tests
 endif

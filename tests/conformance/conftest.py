@@ -22,6 +22,10 @@ ENGINES: Mapping[str, frozenset[str]] = {
 """Each engine with its capabilities. A test asks for a capability by the fixture of that name."""
 
 
+COMMON: Mapping[str, Any] = {"environment": "test", "durability": "normal"}
+"""What databases are opened with. What a sync is for shows only when the power fails: tests/faults."""
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine" in metafunc.fixturenames:
         needed = {"file", "processes", "backup"} & set(metafunc.fixturenames)
@@ -40,7 +44,7 @@ def unopened(url: str) -> Callable[..., Database]:
 
     def make(**options: Any) -> Database:
         queries = {**QUERIES, **options.pop("queries", {})}
-        return Database(options.pop("url", url), queries=queries, **{"environment": "test", **options})
+        return Database(options.pop("url", url), queries=queries, **{**COMMON, **options})
 
     return make
 

@@ -205,18 +205,16 @@ async def test_seals_that_were_swapped_are_found(sealed):
     assert not (await sealed.audit.verify()).ok
 
 
-NONSENSE = ["", "x", "-", "1-", "1-x", "5-1", "1-99999999999999999999", "1", None, "0-0", "-1--1", "1-2-3"]
+NONSENSE = ["", "x", "-", "1-", "1-x", "5-1", "1-99999999999999999999", "1", "0-0", "-1--1", "1-2-3", b"\xff\x00"]
 
 
 @pytest.mark.parametrize("what", ["ids", "hash", "digests"])
-@pytest.mark.parametrize("value", NONSENSE)
-async def test_verify_never_raises_for_a_seal_of_nonsense(sealed, what, value):
-    if value is None:
-        value = b"\xff\x00"
-    await sealed.run(_with, f"test.break_{what}", {"id": 3, what: value})
-    report = await sealed.audit.verify()
-    assert not report.ok
-    assert report.problem
+async def test_verify_never_raises_for_a_seal_of_nonsense(sealed, what):
+    for value in NONSENSE:
+        await sealed.run(_with, f"test.break_{what}", {"id": 3, what: value})
+        report = await sealed.audit.verify()
+        assert not report.ok, value
+        assert report.problem
 
 
 async def test_verify_never_raises_for_a_start_of_nonsense(sealed):

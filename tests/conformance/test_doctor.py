@@ -14,6 +14,7 @@ import tempfile
 import time
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,12 @@ def snapshot(directory):
     return {
         path.name: (path.read_bytes(), path.stat().st_mode) for path in directory.iterdir() if path.is_file()
     }
+
+
+@pytest.fixture
+def unopened(unopened):
+    """With the durability that nobody has to ask for: any other is a finding."""
+    return partial(unopened, durability="full")
 
 
 @pytest.fixture

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 
 from abathur import Database
+from tests.conformance.checks import QUERIES, check_invariants
 from tests.faults.budget import SECONDS, Budget
 from tests.faults.children import start
 
@@ -43,3 +44,11 @@ def new_database(path: Path) -> Path:
 def path(tmp_path: Path) -> Path:
     """A database with no task in it, open nowhere."""
     return new_database(tmp_path / "agents.db")
+
+
+@pytest.fixture
+async def db(path: Path) -> AsyncIterator[Database]:
+    """The same database, open; it is checked after the test."""
+    async with Database(path, environment="test", queries=QUERIES) as db:
+        yield db
+        await check_invariants(db)

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from abathur import Database, Task
 from abathur.cli import main
 from abathur.tasks import workers
-from tests.unit.test_cli_output import on_terminal
+from tests.shells.test_output import on_terminal
 
 
 def abathur(*arguments: str) -> Result:
