@@ -272,16 +272,17 @@ async def _back_up(migration: Migration, path: Path, version: str) -> Path:
     moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     safe = re.sub(r"[^\w.+]", "_", version)
     target = path.with_name(f"{path.name}.before-{safe}-{moment}.db")
-    try:
-        await migration.backup(target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            target.unlink()  # half a copy helps nobody, and may have filled the disk
-        raise
-    pattern = re.compile(re.escape(path.name) + r"\.before-.+-(\d{8}T\d{12}Z)\.db")
-    matches = ((pattern.fullmatch(other.name), other) for other in path.parent.iterdir())
-    copies = sorted((match[1], other) for match, other in matches if match)
-    for _, other in copies[:-BACKUPS_KEPT]:
-        with contextlib.suppress(OSError):
-            other.unlink()
+    await migration.backup(target)
+    with contextlib.suppress(OSError):  # the copy is there; the older ones can go the next time
+        _tidy_up(path)
     return target
+
+
+def _tidy_up(path: Path) -> None:
+    """Remove all but the last copies, and what a process that was killed left of its own."""
+    pattern = re.compile(re.escape(path.name) + r"\.before-.+-(\d{8}T\d{12}Z)\.db(\.part.*)?")
+    matches = [(found, other) for other in path.parent.iterdir() if (found := pattern.fullmatch(other.name))]
+    whole = sorted((found[1], other) for found, other in matches if not found[2])
+    halves = [other for found, other in matches if found[2]]
+    for other in (*halves, *(other for _, other in whole[:-BACKUPS_KEPT])):
+        other.unlink()

@@ -31,7 +31,10 @@ class Migration(Protocol):
         """Change a setting that cannot be changed inside a transaction, and check that it holds."""
 
     async def backup(self, target: Path) -> None:
-        """Copy the database to `target` and check the copy's integrity. Raises DiskFullError first."""
+        """Copy the database and check the copy's integrity; then it gets the name `target`.
+
+        Raises DiskFullError before it begins, if there is no room for a copy.
+        """
 
 
 class Engine(Protocol):

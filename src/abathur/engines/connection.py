@@ -84,6 +84,11 @@ class Executor:
             raise translate(error, self._name, sql) from error
 
 
+    def close(self) -> None:
+        """Let go of the last statement, so that nothing but the connection holds the file."""
+        self._cursor.close()
+
+
 class Connection:
     """An open aiosqlite connection together with its executor."""
 
@@ -101,6 +106,8 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connection and its thread, also when the last checkpoint fails."""
+        # A cursor that an error's traceback holds on to would keep the file open.
+        self.executor.close()
         try:
             await self._inner.close()
         except sqlite3.Error as error:

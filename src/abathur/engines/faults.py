@@ -1,7 +1,8 @@
-"""What SQLite's errors mean, as errors of this library."""
+"""What the errors of SQLite and of the operating system mean, as errors of this library."""
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from typing import Final
 
@@ -50,6 +51,18 @@ def translate(error: BaseException, path: str, doing: str) -> AbathurError:
             return NotADatabaseError(path, found)
         case _:
             return StatementError(doing, found)
+
+
+def translate_os(error: OSError, path: str) -> AbathurError:
+    """The typed error for what the operating system said about a file or directory of the database."""
+    found = error.strerror or str(error)
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return DiskFullError(path)
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return ReadOnlyDatabaseError(path, found)
+        case _:
+            return DiskIOError(path, found)
 
 
 def _wrong_value(error: KeyError | OverflowError | UnicodeError, doing: str) -> InvalidInputError:

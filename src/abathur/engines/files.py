@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from abathur.engines.faults import translate_os
 from abathur.errors import (
     MissingDirectoryError,
     NetworkFileSystemError,
@@ -30,6 +32,8 @@ NETWORK_FILE_SYSTEMS: Final = frozenset(
         "fuse.glusterfs",
     }
 )
+PART: Final = ".part"
+"""What the name of a copy ends with while it is being made."""
 _KINDS: Final = {
     stat.S_IFDIR: "it is a directory",
     stat.S_IFIFO: "it is a named pipe",
@@ -44,14 +48,16 @@ def check_place(path: Path) -> None:
 
     The file itself is never opened here: closing it would drop SQLite's locks on it.
     """
-    if not path.parent.is_dir():
-        raise MissingDirectoryError(str(path.parent))
     try:
+        if not path.parent.is_dir():
+            raise MissingDirectoryError(str(path.parent))
         found = path.stat()
     except FileNotFoundError:
         if not os.access(path.parent, os.W_OK):
             raise ReadOnlyDatabaseError(str(path), "its directory is read-only") from None
     except OSError as error:  # a loop of links, a name that is too long, a directory that may not be read
+        if error.errno == errno.EIO:
+            raise translate_os(error, str(path)) from error
         raise NotADatabaseError(str(path), error.strerror or str(error)) from error
     else:
         if not stat.S_ISREG(found.st_mode):
@@ -71,7 +77,20 @@ def create(path: Path) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise ReadOnlyDatabaseError(str(path), error.strerror or str(error)) from error
+        raise translate_os(error, str(path)) from error
+
+
+def rename(path: Path, target: Path) -> None:
+    """Give a file its name, so that it has it after a power cut too."""
+    try:
+        path.rename(target)
+        directory = os.open(target.parent, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        raise translate_os(error, str(target)) from error
 
 
 def size(path: Path) -> int:
@@ -80,6 +99,8 @@ def size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+    except OSError as error:
+        raise translate_os(error, str(path)) from error
 
 
 @lru_cache(maxsize=64)

@@ -104,7 +104,7 @@ class GroupCommit:
             group = groups.pop(0)
             try:
                 self._acquire()
-            except (EngineError, OpenError, OSError) as error:
+            except (EngineError, OpenError) as error:
                 _fail(group, error)
                 continue
             try:

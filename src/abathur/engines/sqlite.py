@@ -26,8 +26,9 @@ from abathur.engines.sqlite_migration import SqliteMigration
 from abathur.engines.wal import AUTOCHECKPOINT, Wal
 from abathur.errors import (
     DatabaseClosedError,
+    EngineError,
     ForkedProcessError,
-    LockTimeoutError,
+    OpenError,
     UnsupportedVersionError,
     WrongEventLoopError,
 )
@@ -119,7 +120,8 @@ class SqliteEngine:
             if self._lock is not None:
                 # The last connection checkpoints when it closes, which must not run beside a writer.
                 # Who keeps it for so long has the database open, so ours is not the last.
-                with contextlib.suppress(LockTimeoutError):
+                # Without the lock it is safe too: SQLite then needs the file for itself alone.
+                with contextlib.suppress(EngineError, OpenError):
                     await self._writer.hop(lambda _: self._acquire())
             try:
                 await self._writer.close()
@@ -182,7 +184,7 @@ class SqliteEngine:
             while not stop.wait(LISTEN_EVERY):
                 try:
                     found = raw.execute("PRAGMA data_version").fetchone()["data_version"]
-                except sqlite3.Error as error:
+                except (sqlite3.Error, MemoryError) as error:
                     log.warning("listening to %s failed and goes on: %s", self.name, error)
                     stop.wait(1)
                     continue
@@ -233,7 +235,10 @@ class SqliteEngine:
         async with self._opening:
             self._check()
             if self._lane is None:
-                writer = self._writer = await self._connect(*self._pragmas, "foreign_keys=ON")
+                # One that is left from a try that failed is used again, so that it is closed at the end.
+                if self._writer is None:
+                    self._writer = await self._connect(*self._pragmas, "foreign_keys=ON")
+                writer = self._writer
                 if self._recorded is not None and not self.memory:
                     # The clock may not show less than what is recorded.
                     recorded, execute = self._recorded, writer.executor

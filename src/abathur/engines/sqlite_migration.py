@@ -6,13 +6,14 @@ import contextlib
 import shutil
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
 from abathur.engines import files
 from abathur.engines.clock import Clock
 from abathur.engines.connection import Connection, outlast
-from abathur.engines.faults import translate
+from abathur.engines.faults import translate, translate_os
 from abathur.engines.sidelock import SideLock
 from abathur.errors import CorruptDatabaseError, DiskFullError, LockTimeoutError, MigrationError
 from abathur.script import ScriptFunction, drive, start
@@ -82,15 +83,18 @@ class SqliteMigration:
     def _set_pragma(self, raw: sqlite3.Connection, name: str, value: str) -> None:
         # The switch to WAL answers "locked" at once when somebody else has the file open,
         # whatever the busy timeout says, so it is tried again here.
+        found: object = "unknown"
         for _ in range(WAL_TRIES):
+            holds = False
             try:
                 raw.execute(f"PRAGMA {name}={value}").fetchall()
-            except sqlite3.Error as error:
+                found = raw.execute(f"PRAGMA {name}").fetchone()[name]
+                holds = name != "journal_mode" or self._lock is None or str(found).lower() == value.lower()
+            except (sqlite3.Error, MemoryError) as error:
                 typed = translate(error, str(self._path), f"PRAGMA {name}")
                 if not isinstance(typed, LockTimeoutError):
                     raise typed from error
-            found = raw.execute(f"PRAGMA {name}").fetchone()[name]
-            if name != "journal_mode" or self._lock is None or str(found).lower() == value.lower():
+            if holds:
                 return
             time.sleep(WAL_PAUSE)
         raise MigrationError(
@@ -104,32 +108,45 @@ class SqliteMigration:
 
     def _backup(self, target: Path) -> None:
         needed = files.size(self._path) + files.size(Path(f"{self._path}-wal"))
-        if shutil.disk_usage(target.parent).free < needed:
-            raise DiskFullError(str(target))
-        files.create(target)
-        # A second connection: the first may be inside of a transaction.
-        source = sqlite3.connect(self._path, isolation_level=None)
-        copy = sqlite3.connect(target, isolation_level=None)
         try:
-            source.backup(copy)
-            copy.execute("PRAGMA journal_mode=DELETE").fetchall()
-            problems = [row[0] for row in copy.execute("PRAGMA integrity_check(5)")]
+            free = shutil.disk_usage(target.parent).free
+        except OSError as error:
+            raise translate_os(error, str(target)) from error
+        if free < needed:
+            raise DiskFullError(str(target))
+        part = target.with_name(target.name + files.PART)
+        try:
+            self._copy(part)
+            files.rename(part, target)  # a copy has its name when it is whole, also after a kill
+        except BaseException:
+            with contextlib.suppress(OSError):
+                part.unlink()  # half a copy helps nobody, and may have filled the disk
+            raise
+
+    def _copy(self, target: Path) -> None:
+        files.create(target)
+        try:
+            # A second connection: the first may be inside of a transaction.
+            with (
+                closing(sqlite3.connect(self._path, isolation_level=None)) as source,
+                closing(sqlite3.connect(target, isolation_level=None)) as copy,
+            ):
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode=DELETE").fetchall()
+                problems = [row[0] for row in copy.execute("PRAGMA integrity_check(5)")]
         except (sqlite3.Error, MemoryError) as error:
             typed = translate(error, str(self._path), "the backup")
             if "no such module" not in str(error):  # a virtual table whose extension is not here
                 raise typed from error
             problems = ["ok"]
-        finally:
-            copy.close()
-            source.close()
         if problems != ["ok"]:
             raise CorruptDatabaseError(str(self._path), "; ".join(problems))
 
 
 def _checkpoint(raw: sqlite3.Connection) -> None:
     """Bring the stamp into the main file, where a reader of its header finds it."""
-    raw.execute("PRAGMA busy_timeout=50").fetchall()
-    with contextlib.suppress(sqlite3.Error):  # a full disk: every commit is in the log all the same
+    with contextlib.suppress(sqlite3.Error, MemoryError):  # a full disk: every commit is in the log all the same
+        raw.execute("PRAGMA busy_timeout=50").fetchall()
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 

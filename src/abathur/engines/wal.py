@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from abathur.engines import files
+from abathur.errors import EngineError, OpenError
 
 AUTOCHECKPOINT: Final = 1_000
 """Pages after which a COMMIT itself copies the log back: the better throughput of two measured ways."""
@@ -39,20 +40,28 @@ class Wal:
         """Cut a log that has grown long. The size comes from the directory, not from opening the file."""
         self._commits += 1
         is_due = self._commits % LOOK_EVERY == 0 and time.monotonic() >= self._not_before
-        if is_due and files.size(self._path) > LONG:
+        if is_due and self._size() > LONG:
             self.cut(PATIENCE_MS)
 
     def cut(self, patience_ms: int = 0) -> None:
         """Copy the whole log into the database and truncate it, unless a reader is in the way."""
-        if not files.size(self._path):
+        if not self._size():
             return
-        self._connection.execute(f"PRAGMA busy_timeout={patience_ms}").fetchall()
         try:
-            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()["busy"]
-        except sqlite3.Error:
+            self._connection.execute(f"PRAGMA busy_timeout={patience_ms}").fetchall()
+            try:
+                busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()["busy"]
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout={self._timeout_ms}").fetchall()
+        except (sqlite3.Error, MemoryError):
             # A full disk, say. Every commit is in the log, and the next COMMIT reports what is wrong.
             busy = True
-        finally:
-            self._connection.execute(f"PRAGMA busy_timeout={self._timeout_ms}").fetchall()
         if busy:
             self._not_before = time.monotonic() + PAUSE
+
+    def _size(self) -> int:
+        """The log's size; 0 if the directory cannot be read: the commit before this look is done all the same."""
+        try:
+            return files.size(self._path)
+        except (EngineError, OpenError):
+            return 0

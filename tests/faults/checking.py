@@ -1,0 +1,77 @@
+"""What must hold of a database's file after a fault, looked at by a healthy process."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sqlite3
+from contextlib import closing
+from math import gcd
+from pathlib import Path
+
+from abathur import Database, Task
+from tests import older
+from tests.conformance.checks import QUERIES, check_invariants
+
+
+def sound(path: Path) -> None:
+    """The file itself: SQLite finds nothing wrong with it."""
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def tasks_of(path: Path, *, trail: bool = True) -> dict[str, Task]:
+    """Every task, after every check that there is. `trail=False` for tasks that an older version made."""
+
+    async def look() -> dict[str, Task]:
+        async with Database(path, queries=QUERIES, environment="test", lock_timeout=2) as db:
+            await check_invariants(db, trail=trail)
+            return {task.id: task for task in await db.tasks.list(limit=10_000)}
+
+    return asyncio.run(look())
+
+
+def converged(path: Path, before: dict[str, list[tuple[object, ...]]]) -> list[tuple[object, ...]]:
+    """Initialize again: everything of `before` is there. Returns the schema."""
+
+    async def again() -> None:
+        for steps in (None, ()):
+            db = Database(path, environment="test", lock_timeout=2)
+            try:
+                report = await db.initialize()
+                assert steps is None or report.steps == steps, "the second time there is nothing to do"
+            finally:
+                await db.close()
+
+    asyncio.run(again())
+    assert older.lost(before, path) == []
+    return older.schema(path)
+
+
+def look_at_a_copy(path: Path) -> list[tuple[object, ...]]:
+    """The schema as it lies there. A copy is opened: whoever opens the file itself recovers it."""
+    place = path.parent / "looked-at"
+    place.mkdir()
+    for suffix in ("", "-wal", "-journal"):
+        source = path.with_name(path.name + suffix)
+        if source.exists():
+            shutil.copyfile(source, place / source.name)
+    try:
+        return older.schema(place / path.name) if (place / path.name).exists() else []
+    finally:
+        shutil.rmtree(place)
+
+
+def empty_directory(path: Path) -> None:
+    """Remove every file in it."""
+    for found in path.iterdir():
+        found.unlink()
+
+
+def spread(number: int, total: int) -> int:
+    """The `number`-th of `total` cases in an order that is spread over all of them and comes to each."""
+    step = max(int(total * 0.618), 1)
+    while gcd(step, total) != 1:
+        step += 1
+    return number * step % total
