@@ -12,6 +12,7 @@ from pathlib import Path
 from abathur import Database, Task
 from tests import older
 from tests.conformance.checks import QUERIES, check_invariants
+from tests.faults.nursery import End
 
 
 def sound(path: Path) -> None:
@@ -75,3 +76,18 @@ def spread(number: int, total: int) -> int:
     while gcd(step, total) != 1:
         step += 1
     return number * step % total
+
+
+def told_the_truth(end: End, path: Path) -> None:
+    """What a `Load` said is what is there: every answer "done" is, and nothing of what was refused."""
+    assert not end.of("untyped"), end.of("untyped")
+    assert not end.of("left"), end.of("left")
+    assert not end.errors, end.errors
+    assert all(ok for ok, _ in end.of("verified")), end.of("verified")
+    sound(path)
+    found = tasks_of(path)
+    made = {task_id for ids in end.of("made") for task_id in ids}
+    assert made - set(found) == set(), "acknowledged, and not there"
+    assert set(found) - made == set(), "refused, and there all the same"
+    moved = dict(end.of("moved"))  # the last word on each
+    assert {task_id: found[task_id].status for task_id in moved} == moved

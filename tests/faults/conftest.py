@@ -49,6 +49,14 @@ def nursery(shim: Path) -> Iterator[Nursery]:
     nursery.close()
 
 
+@pytest.fixture(scope="session")
+def children() -> Iterator[Nursery]:
+    """Forks children without a shim."""
+    nursery = Nursery()
+    yield nursery
+    nursery.close()
+
+
 @pytest.fixture
 def fast(tmp_path: Path) -> Iterator[Path]:
     """A directory in memory where there is one: for what dies with its process, not with the power."""

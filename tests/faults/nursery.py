@@ -142,7 +142,8 @@ class Child:
 
     def disarm(self) -> None:
         """No more faults; say how many calls there were."""
-        assert self._shim is not None
+        if self._shim is None:
+            return
         self.say("calls", self._shim.shim_calls(), self._shim.shim_hit().decode())
         self._shim.shim_fault(ctypes.c_long(0), 0, 0, 0, ctypes.c_uint(0))
 
@@ -162,7 +163,7 @@ class Child:
             ]
             for link in os.listdir("/proc/self/fd"):  # noqa: PTH208  # a few microseconds, in each child
                 try:
-                    target = os.readlink(f"/proc/self/fd/{link}")
+                    target = os.readlink(f"/proc/self/fd/{link}")  # noqa: PTH115
                 except OSError:
                     continue
                 found += [target] if target.startswith(self.path) else []

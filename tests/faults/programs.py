@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import resource
 import signal
 import traceback
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
-from abathur import Claim, Database, Task
+from abathur import Claim, Database
 from abathur.engines import sqlite, wal
 from abathur.errors import AbathurError
+from abathur.script import Script
 from tests.faults.nursery import Child
 
 T = TypeVar("T")
@@ -93,66 +97,138 @@ async def complete(child: Child) -> None:
     await end(child, db)
 
 
-async def work(child: Child, killed: bool = False) -> None:
-    """Callers of every kind at once, through the lane, with checkpoints in between; each that is refused
-    asks once more. At the end the process closes its database, or is gone as if it were killed.
+class Load:
+    """Callers of every kind at once, through the lane; says what each was told.
+
+    `tries` is how often a caller that is refused asks: a fault that comes once is not felt twice.
     """
-    sqlite.AUTOCHECKPOINT, wal.LONG, wal.LOOK_EVERY = 12, 100_000, 3
-    db = database(child)
-    child.arm()
-    await twice(child, "initialize", db.initialize)
-    if "initialized" not in repr(db):
-        return await end(child, db)
 
-    async def enqueue(number: int) -> Task:
-        return await db.tasks.enqueue(f"{number}", input="x" * 900 * (number % 4))
+    def __init__(self, child: Child, db: Database, tries: int) -> None:
+        self._child = child
+        self._db = db
+        self._tries = tries
+        self._turns = 0
 
-    async def enqueue_many(number: int) -> list[Task]:
-        made = [{"prompt": f"{number}", "ref": "a"}, {"prompt": f"{number}", "depends_on": ["a"]}]
-        return await db.tasks.enqueue_many(made)
+    async def turn(self) -> None:
+        """Ten callers make tasks; six are claimed, and each is settled by a caller of its own."""
+        first = 10 * self._turns
+        self._turns += 1
+        await asyncio.gather(*(self._make(first + number) for number in range(10)))
+        claims = await self.call("claim", lambda: self._db.tasks.claim("w", limit=6, lease=3600))
+        for claim in claims or ():
+            self._child.say("moved", claim.task.id, "running")
+        await asyncio.gather(*(self._settle(number, claim) for number, claim in enumerate(claims or ())))
+        await self.call("list", lambda: self._db.tasks.list(limit=1000))
 
-    async def make(number: int) -> None:
+    async def verify(self) -> None:
+        if report := await self.call("verify", self._db.audit.verify):
+            self._child.say("verified", report.ok, report.problem)
+
+    async def call(self, word: str, call: Callable[[], Awaitable[T]]) -> T | None:
+        for number in range(self._tries):
+            found = await attempt(self._child, word, call)
+            if found is not None:
+                return found
+            if number:
+                self._child.say("refused again", word)
+        return None
+
+    async def _make(self, number: int) -> None:
+        tasks = self._db.tasks
         if number % 5 == 4:
-            many = await twice(child, "enqueue_many", lambda: enqueue_many(number))
-            child.say("made", *(task.id for task in many or ()))
-        elif one := await twice(child, "enqueue", lambda: enqueue(number)):
-            child.say("made", one.id)
+            two = [{"prompt": f"{number}", "ref": "a"}, {"prompt": f"{number}", "depends_on": ["a"]}]
+            many = await self.call("enqueue_many", lambda: tasks.enqueue_many(two))
+            self._child.say("made", *(task.id for task in many or ()))
+        else:
+            text = "x" * 900 * (number % 4)
+            one = await self.call("enqueue", lambda: tasks.enqueue(f"{number}", input=text))
+            self._child.say("made", *([one.id] if one else ()))
 
-    async def settle(number: int, held: Claim) -> None:
-        word, call = (
-            ("completed", lambda: db.tasks.complete(held, {"n": number})),
-            ("ready", lambda: db.tasks.release(held)),
-            ("failed", lambda: db.tasks.fail(held, "broken", retry=False)),
-            ("running", lambda: db.tasks.heartbeat(held, lease=3600, message="on it")),
-        )[number % 4]
-        if await twice(child, word, lambda: _true(call())):
-            child.say("moved", held.task.id, word)
+    async def _settle(self, number: int, held: Claim) -> None:
+        tasks = self._db.tasks
+        calls: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+            ("completed", lambda: tasks.complete(held, {"n": number})),
+            ("ready", lambda: tasks.release(held)),
+            ("failed", lambda: tasks.fail(held, "broken", retry=False)),
+            ("running", lambda: tasks.heartbeat(held, lease=3600, message="on it")),
+        ]
+        word, call = calls[number % 4]
 
-    for turn in range(3):
-        await asyncio.gather(*(make(10 * turn + number) for number in range(10)))
-        claims = await twice(child, "claim", lambda: db.tasks.claim("w", limit=6, lease=3600)) or []
-        for claim in claims:
-            child.say("moved", claim.task.id, "running")
-        await asyncio.gather(*(settle(number, claim) for number, claim in enumerate(claims)))
-        await twice(child, "list", lambda: db.tasks.list(limit=1000))
-    if report := await twice(child, "verify", db.audit.verify):
-        child.say("verified", report.ok, report.problem)
-    if killed:
-        child.disarm()
-        os.kill(os.getpid(), signal.SIGKILL)
+        async def settle() -> bool:
+            await call()
+            return True
+
+        if await self.call(word, settle):
+            self._child.say("moved", held.task.id, word)
+
+
+def short_log() -> None:
+    """Checkpoints after a few pages, so that a small load comes to all of them."""
+    sqlite.AUTOCHECKPOINT, wal.LONG, wal.LOOK_EVERY = 12, 100_000, 3  # type: ignore[misc]
+
+
+async def work(child: Child, killed: bool = False) -> None:
+    """Three turns under the fault. At the end the database is closed, or the process gone as if killed."""
+    short_log()
+    db = database(child)
+    load = Load(child, db, tries=2)
+    child.arm()
+    await load.call("initialize", db.initialize)
+    if "initialized" in repr(db):
+        for _ in range(3):
+            await load.turn()
+        await load.verify()
+        if killed:
+            child.disarm()
+            os.kill(os.getpid(), signal.SIGKILL)
     await end(child, db)
-    return None
 
 
-async def _true(call: Awaitable[object]) -> bool:
-    await call
-    return True
+async def fill(child: Child, limit: int, how: str) -> None:
+    """Work until there is no space: no file may be larger than `limit` bytes, or the database than so many
+    pages, or the disk has so many bytes left. Then the limit is lifted, and the same process goes on.
+    """
+    short_log()
+    db = database(child)
+    ballast = Path(child.path).with_name("ballast")
+    if how == "RLIMIT_FSIZE":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    elif how == "disk":
+        take_space(ballast, limit)
+    load = Load(child, db, tries=1)
+    await load.call("initialize", db.initialize)
+    if "initialized" in repr(db):
+        if how == "max_page_count":
+            await pragma(db, f"max_page_count={limit}")
+        for _ in range(12):
+            await load.turn()
+    child.say("lifted")
+    if how == "RLIMIT_FSIZE":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    elif how == "disk":
+        ballast.unlink()
+    else:
+        await pragma(db, f"max_page_count={2**30}")
+    await load.call("initialize", db.initialize)
+    await load.turn()
+    await load.verify()
+    await end(child, db)
 
 
-async def twice(child: Child, word: str, call: Callable[[], Awaitable[T]]) -> T | None:
-    """Attempt it, and if it was refused, once more: a fault that came once must not be felt again."""
-    found = await attempt(child, word, call)
-    if found is None:
-        found = await attempt(child, word, call)
-        child.say("again", word, found is not None)
-    return found
+def take_space(ballast: Path, left: int) -> None:
+    """Fill the disk with one file, but for so many bytes."""
+    with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while file.write(b"x" * 4096):
+            pass
+    os.truncate(ballast, max(ballast.stat().st_size - left, 0))
+
+
+async def pragma(db: Database, text: str) -> None:
+    """Set something on the writer's connection."""
+    await db.run(_nothing)  # the writer is opened by the first write
+    await db.engine._writer.hop(lambda raw: raw.execute(f"PRAGMA {text}").fetchall())  # type: ignore[attr-defined]
+
+
+def _nothing() -> Script[None]:
+    return
+    yield

@@ -128,9 +128,7 @@ def test_a_call_that_fails_or_is_the_last_one_leaves_the_old_state_or_the_new_on
         name, kind, at = cases[checking.spread(number, len(cases))]
         scenario, fault = scenarios[name], FAULTS[kind]
         scenario.make()
-        end = nursery.run(
-            scenario.program, scenario.path, Fault(at=at, what=fault.what, error=fault.error)
-        )
+        end = nursery.run(scenario.program, scenario.path, Fault(at=at, what=fault.what, error=fault.error))
         case = f"{name}, {kind} at call {at}: {end}"
         assert end.code == (-9 if fault.what == KILL else 0), case
         assert not end.of("untyped"), case
@@ -141,5 +139,8 @@ def test_a_call_that_fails_or_is_the_last_one_leaves_the_old_state_or_the_new_on
         except Exception as error:
             raise AssertionError(case) from error
         outcomes["killed" if end.code else "refused" if end.of("refused") else "done all the same"] += 1
-    told = ", ".join(f"{count:,} {word}" for word, count in sorted(outcomes.items()))
-    figure(f"R4: {budget.done:,} of {len(cases):,} system calls x SIGKILL, EIO, ENOSPC: {told}; 0 lost, 0 by halves")
+    counts = ", ".join(f"{count:,} {word}" for word, count in sorted(outcomes.items()))
+    figure(
+        f"R4: {budget.done:,} of {len(cases):,} system calls x SIGKILL, EIO, ENOSPC: {counts}; "
+        "0 lost, 0 by halves"
+    )

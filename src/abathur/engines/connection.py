@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any, Final, TypeVar, cast
+from urllib.parse import quote
 
 import aiosqlite
 from anyio import CancelScope
 
 from abathur.engines.faults import translate
+from abathur.errors import DiskFullError, DiskIOError
 from abathur.script import Built, Statement
 from abathur.sql import Catalog
 
 T = TypeVar("T")
 
 CACHED_STATEMENTS: Final = 512
+
+
+def address(path: str) -> str:
+    """The URI by which SQLite opens a file that is there, and makes none."""
+    return f"file:{quote(path)}?mode=rw"
 
 
 class _Answer:
@@ -83,6 +92,37 @@ class Executor:
         except (sqlite3.Error, MemoryError) as error:
             raise translate(error, self._name, sql) from error
 
+    def commit(self) -> None:
+        """COMMIT, or roll back and raise why: then nothing of the transaction is there, nor will be."""
+        try:
+            self._cursor.execute("COMMIT")
+        except (sqlite3.Error, MemoryError) as error:
+            typed = translate(error, self._name, "COMMIT")
+            if self.connection.in_transaction:
+                self.control("ROLLBACK")
+            if isinstance(typed, (DiskIOError, DiskFullError)):
+                with contextlib.suppress(sqlite3.Error, MemoryError):  # the disk takes nothing at all
+                    self._bury()
+            raise typed from error
+
+    def _bury(self) -> None:
+        """Overwrite in the log what a COMMIT wrote that could not be synced.
+
+        SQLite forgets it, but it stands complete behind the end of the log: if every process died now,
+        the next one would find it there and take it for committed. The next transaction overwrites it,
+        so one is made here, by a connection of its own that syncs nothing: it only has to be seen by
+        whoever reads the log.
+        """
+        if self.connection.execute("PRAGMA journal_mode").fetchone()["journal_mode"] != "wal":
+            return  # a rollback journal undoes it
+        other = sqlite3.connect(address(self._name), isolation_level=None, timeout=1, uri=True)
+        with closing(other):
+            other.execute("PRAGMA synchronous=OFF")
+            other.execute("PRAGMA wal_autocheckpoint=0").fetchall()  # without syncs it could be torn
+            other.execute("BEGIN IMMEDIATE")
+            (version,) = other.execute("PRAGMA user_version").fetchone()
+            other.execute(f"PRAGMA user_version={version}")
+            other.execute("COMMIT")
 
     def close(self) -> None:
         """Let go of the last statement, so that nothing but the connection holds the file."""

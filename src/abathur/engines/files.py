@@ -49,8 +49,12 @@ def check_place(path: Path) -> None:
     The file itself is never opened here: closing it would drop SQLite's locks on it.
     """
     try:
-        if not path.parent.is_dir():
-            raise MissingDirectoryError(str(path.parent))
+        has_directory = path.parent.is_dir()
+    except OSError as error:
+        raise translate_os(error, str(path.parent)) from error
+    if not has_directory:
+        raise MissingDirectoryError(str(path.parent))
+    try:
         found = path.stat()
     except FileNotFoundError:
         if not os.access(path.parent, os.W_OK):

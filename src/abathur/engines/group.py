@@ -129,7 +129,7 @@ class GroupCommit:
                 answers += self._run(batch, now, emitted, savepoint=len(group) > 1)
             if emitted and self._closing is not None:
                 drive(self._closing.script(emitted, now), self._execute, {})
-            self._execute.control("COMMIT")
+            self._execute.commit()
             if emitted and self._closing is not None:
                 self._closing.committed()
         except _Lost as lost:

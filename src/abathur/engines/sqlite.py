@@ -13,12 +13,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
 
 from abathur.engines import files
 from abathur.engines.base import Closing, MergedFunction, Migration
 from abathur.engines.clock import Clock
-from abathur.engines.connection import Connection, connect, outlast
+from abathur.engines.connection import Connection, address, connect, outlast
 from abathur.engines.group import GroupCommit
 from abathur.engines.lane import Lane
 from abathur.engines.sidelock import SideLock
@@ -220,7 +219,7 @@ class SqliteEngine:
     # -- connections ---------------------------------------------------------------------------
 
     async def _connect(self, *extra: str) -> Connection:
-        target = MEMORY if self.memory else f"file:{quote(str(self.path))}?mode=rw"
+        target = MEMORY if self.memory else address(self.name)
         return await connect(
             target,
             self.catalog,

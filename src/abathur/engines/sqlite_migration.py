@@ -59,19 +59,18 @@ class SqliteMigration:
             self._lock.close()
 
     async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
-        return await outlast(self._connection.hop(lambda _: self._transact("BEGIN", "ROLLBACK", fn, args)))
+        return await outlast(self._connection.hop(lambda _: self._transact("BEGIN", fn, args)))
 
     async def write(self, fn: ScriptFunction[T], *args: Any) -> T:
-        return await outlast(
-            self._connection.hop(lambda _: self._transact("BEGIN IMMEDIATE", "COMMIT", fn, args))
-        )
+        return await outlast(self._connection.hop(lambda _: self._transact("BEGIN IMMEDIATE", fn, args)))
 
-    def _transact(self, begin: str, end: str, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
+    def _transact(self, begin: str, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
         execute = self._connection.executor
         execute.control(begin)
         try:
             result = drive(start(fn, args, self._clock.now()), execute, {})
-            execute.control(end)
+            if begin != "BEGIN":
+                execute.commit()
         finally:
             if execute.connection.in_transaction:
                 execute.control("ROLLBACK")
@@ -145,7 +144,8 @@ class SqliteMigration:
 
 def _checkpoint(raw: sqlite3.Connection) -> None:
     """Bring the stamp into the main file, where a reader of its header finds it."""
-    with contextlib.suppress(sqlite3.Error, MemoryError):  # a full disk: every commit is in the log all the same
+    # It fails on a full disk, say. Every commit is in the log all the same.
+    with contextlib.suppress(sqlite3.Error, MemoryError):
         raw.execute("PRAGMA busy_timeout=50").fetchall()
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 

@@ -60,7 +60,7 @@ class Wal:
             self._not_before = time.monotonic() + PAUSE
 
     def _size(self) -> int:
-        """The log's size; 0 if the directory cannot be read: the commit before this look is done all the same."""
+        """The log's size; 0 if nobody can tell: the commit before this look is done all the same."""
         try:
             return files.size(self._path)
         except (EngineError, OpenError):
