@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import resource
 import signal
+import sqlite3
 import traceback
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 from abathur import Claim, Database
-from abathur.engines import sqlite, wal
+from abathur.engines import sqlite as engine
+from abathur.engines import wal
 from abathur.errors import AbathurError
 from abathur.script import Script
 from tests.faults.nursery import Child
@@ -164,7 +168,7 @@ class Load:
 
 def short_log() -> None:
     """Checkpoints after a few pages, so that a small load comes to all of them."""
-    sqlite.AUTOCHECKPOINT, wal.LONG, wal.LOOK_EVERY = 12, 100_000, 3  # type: ignore[misc]
+    engine.AUTOCHECKPOINT, wal.LONG, wal.LOOK_EVERY = 12, 100_000, 3  # type: ignore[misc]
 
 
 async def work(child: Child, killed: bool = False) -> None:
@@ -232,3 +236,65 @@ async def pragma(db: Database, text: str) -> None:
 def _nothing() -> Script[None]:
     return
     yield
+
+
+async def starve(child: Child, method: str, extra: int | None) -> None:
+    """Let SQLite have `extra` bytes more than it holds, for one method; then let it have what it needs.
+
+    With None there is no limit, and ("needs", bytes) tells what the method takes.
+    """
+    import _sqlite3
+
+    heap = ctypes.CDLL(_sqlite3.__file__)
+    for function in (heap.sqlite3_memory_used, heap.sqlite3_memory_highwater, heap.sqlite3_hard_heap_limit64):
+        function.restype = ctypes.c_int64
+    ruler = sqlite3.connect(":memory:")
+    ruler.execute("PRAGMA hard_heap_limit").fetchall()
+    db = database(child)
+    load = Load(child, db, tries=1)
+    held: list[Claim] = []
+    if method != "initialize":
+        await db.initialize()
+        for _ in range(4):
+            await load.turn()
+        if method == "complete":
+            held = await db.tasks.claim("w", limit=8, lease=3600)
+            for claim in held:
+                child.say("moved", claim.task.id, "running")
+
+    async def complete(claim: Claim) -> None:
+        await db.tasks.complete(claim, {"n": "x" * 2_000})
+        child.say("moved", claim.task.id, "completed")
+
+    async def run() -> None:
+        if method == "initialize":
+            await load.call("initialize", db.initialize)
+        elif method == "enqueue":
+            many = [{"prompt": f"{number}", "input": "x" * 900} for number in range(60)]
+            made = await load.call("enqueue_many", lambda: db.tasks.enqueue_many(many))
+            child.say("made", *(task.id for task in made or ()))
+        elif method == "claim":
+            claims = await load.call("claim", lambda: db.tasks.claim("w", limit=30, lease=3600))
+            for claim in claims or ():
+                child.say("moved", claim.task.id, "running")
+        elif method == "complete":
+            await asyncio.gather(*(attempt(child, "complete", partial(complete, claim)) for claim in held))
+        else:
+            await load.call("list", lambda: db.tasks.list(limit=1000))
+            await load.verify()
+
+    before = heap.sqlite3_memory_used()
+    heap.sqlite3_memory_highwater(1)
+    if extra is not None:
+        with contextlib.suppress(MemoryError):  # it is in force before the statement has answered
+            ruler.execute(f"PRAGMA hard_heap_limit={before + extra}").fetchall()
+    await run()
+    if extra is None:
+        child.say("needs", heap.sqlite3_memory_highwater(0) - before)
+    heap.sqlite3_hard_heap_limit64(ctypes.c_int64(0))
+    child.say("lifted")
+    await load.call("initialize", db.initialize)
+    await load.turn()
+    await load.verify()
+    ruler.close()
+    await end(child, db)

@@ -17,7 +17,7 @@ import aiosqlite
 from anyio import CancelScope
 
 from abathur.engines.faults import translate
-from abathur.errors import DiskFullError, DiskIOError
+from abathur.errors import DiskFullError, DiskIOError, EngineError, LockTimeoutError, OpenError
 from abathur.script import Built, Statement
 from abathur.sql import Catalog
 
@@ -63,6 +63,9 @@ class Executor:
         self._cursor = connection.cursor()
         self._catalog = catalog
         self._name = name
+        # Prepared here, ROLLBACK needs no memory when there is none left.
+        self._cursor.execute("BEGIN")
+        self._cursor.execute("ROLLBACK")
 
     def __call__(self, step: Statement | Built) -> list[Any]:
         try:
@@ -86,11 +89,44 @@ class Executor:
         return [{"changed": cursor.rowcount}]
 
     def control(self, sql: str) -> None:
-        """Execute BEGIN, COMMIT, SAVEPOINT and the like."""
+        """Execute SAVEPOINT, RELEASE and the like."""
         try:
             self._cursor.execute(sql)
         except (sqlite3.Error, MemoryError) as error:
             raise translate(error, self._name, sql) from error
+
+    def begin(self, sql: str) -> None:
+        """BEGIN, after the end of a transaction that could not be ended when it had failed."""
+        if self.connection.in_transaction:
+            self.control("ROLLBACK")
+        self.control(sql)
+
+    def check_writable(self) -> None:
+        """Raise the reason why nothing can be written here; a lock that somebody holds is none.
+
+        Where SQLite cannot open a file for writing, it opens it for reading and says nothing, and stays
+        with that for the connection's life, also if it was only that there were too many open files.
+        """
+        timeout = self.connection.execute("PRAGMA busy_timeout").fetchone()["timeout"]
+        try:
+            self.connection.execute("PRAGMA busy_timeout=0").fetchall()
+            self.begin("BEGIN IMMEDIATE")  # which alone is content with a file that is read-only
+            self.control("PRAGMA user_version=0")
+            self.control("ROLLBACK")
+        except LockTimeoutError:
+            pass
+        finally:
+            self.roll_back()
+            self.connection.execute(f"PRAGMA busy_timeout={timeout}").fetchall()
+
+    def roll_back(self) -> None:
+        """End a transaction, if there is one; where that takes more memory than there is, `begin` will.
+
+        SQLite often has rolled back by itself.
+        """
+        if self.connection.in_transaction:
+            with contextlib.suppress(EngineError, OpenError):
+                self.control("ROLLBACK")
 
     def commit(self) -> None:
         """COMMIT, or roll back and raise why: then nothing of the transaction is there, nor will be."""
@@ -98,8 +134,7 @@ class Executor:
             self._cursor.execute("COMMIT")
         except (sqlite3.Error, MemoryError) as error:
             typed = translate(error, self._name, "COMMIT")
-            if self.connection.in_transaction:
-                self.control("ROLLBACK")
+            self.roll_back()
             if isinstance(typed, (DiskIOError, DiskFullError)):
                 with contextlib.suppress(sqlite3.Error, MemoryError):  # the disk takes nothing at all
                     self._bury()

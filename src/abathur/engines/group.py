@@ -120,7 +120,7 @@ class GroupCommit:
         answers: list[tuple[Job, Any]] = []
         now = self._clock.now()
         try:
-            self._execute.control("BEGIN IMMEDIATE")
+            self._execute.begin("BEGIN IMMEDIATE")
         except (EngineError, OpenError) as error:
             _fail(group, error)
             return []
@@ -133,13 +133,13 @@ class GroupCommit:
             if emitted and self._closing is not None:
                 self._closing.committed()
         except _Lost as lost:
-            self._roll_back()
+            self._execute.roll_back()
             return _without(group, lost)
         except Exception as error:  # noqa: BLE001  # it goes to the callers
-            self._roll_back()
+            self._execute.roll_back()
             return _one_by_one(group, error)
         except BaseException:
-            self._roll_back()
+            self._execute.roll_back()
             raise
         for job, answer in answers:
             job.settle(answer)
@@ -181,10 +181,6 @@ class GroupCommit:
         items = [job.args[0] for job in batch.jobs]
         found = drive(start(first.fn, (items,), now), self._execute, emitted)
         return list(zip(batch.jobs, found, strict=True))
-
-    def _roll_back(self) -> None:
-        if self._execute.connection.in_transaction:
-            self._execute.control("ROLLBACK")
 
 
 def _without(group: list[Batch], lost: _Lost) -> list[list[Batch]]:

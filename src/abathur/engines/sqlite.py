@@ -159,12 +159,11 @@ class SqliteEngine:
 
     def _read(self, reader: Connection, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
         execute = reader.executor
-        execute.control("BEGIN")
+        execute.begin("BEGIN")
         try:
             return drive(start(fn, args, self._clock.now()), execute, {})
         finally:
-            if execute.connection.in_transaction:
-                execute.control("ROLLBACK")
+            execute.roll_back()
 
     # -- other processes -----------------------------------------------------------------------
 
@@ -236,7 +235,7 @@ class SqliteEngine:
             if self._lane is None:
                 # One that is left from a try that failed is used again, so that it is closed at the end.
                 if self._writer is None:
-                    self._writer = await self._connect(*self._pragmas, "foreign_keys=ON")
+                    self._writer = await self._open_writer()
                 writer = self._writer
                 if self._recorded is not None and not self.memory:
                     # The clock may not show less than what is recorded.
@@ -248,6 +247,15 @@ class SqliteEngine:
                 self._wal = Wal(self.path, writer.executor.connection, int(self._lock_timeout * 1000))
                 self._lane = Lane(writer, commit, self._observer, self._tidy)
         return self._lane
+
+    async def _open_writer(self) -> Connection:
+        writer = await self._connect(*self._pragmas, "foreign_keys=ON")
+        try:
+            await outlast(writer.hop(lambda _: writer.executor.check_writable()))
+        except BaseException:
+            await outlast(writer.close())
+            raise
+        return writer
 
     def _acquire(self) -> None:
         if self._lock is not None:
@@ -261,6 +269,8 @@ class SqliteEngine:
                 self._lock.release()
 
     def _tidy(self) -> None:
+        if self._writer is not None:
+            self._writer.executor.roll_back()
         if self._lock is not None and self._lock.try_acquire():
             try:
                 self._wal.cut()

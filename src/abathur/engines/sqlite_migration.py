@@ -66,14 +66,13 @@ class SqliteMigration:
 
     def _transact(self, begin: str, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
         execute = self._connection.executor
-        execute.control(begin)
+        execute.begin(begin)
         try:
             result = drive(start(fn, args, self._clock.now()), execute, {})
             if begin != "BEGIN":
                 execute.commit()
         finally:
-            if execute.connection.in_transaction:
-                execute.control("ROLLBACK")
+            execute.roll_back()
         return result
 
     async def set_pragma(self, name: str, value: str) -> None:
