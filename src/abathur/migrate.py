@@ -280,10 +280,15 @@ async def _back_up(migration: Migration, path: Path, version: str) -> Path:
     safe = re.sub(r"[^\w.+]", "_", version)
     target = path.with_name(f"{path.name}.before-{safe}-{moment}.db")
     await migration.backup(target)
+    with contextlib.suppress(OSError):  # the copy is there; the older ones can go the next time
+        _tidy_up(path)
+    return target
+
+
+def _tidy_up(path: Path) -> None:
+    """Remove all but the last copies."""
     pattern = re.compile(re.escape(path.name) + r"\.before-.+-(\d{8}T\d{12}Z)\.db")
     matches = ((pattern.fullmatch(other.name), other) for other in path.parent.iterdir())
     copies = sorted((match[1], other) for match, other in matches if match)
     for _, other in copies[:-BACKUPS_KEPT]:
-        with contextlib.suppress(OSError):
-            other.unlink()
-    return target
+        other.unlink()

@@ -205,7 +205,20 @@ async def test_seals_that_were_swapped_are_found(sealed):
     assert not (await sealed.audit.verify()).ok
 
 
-NONSENSE = ["", "x", "-", "1-", "1-x", "5-1", "1-99999999999999999999", "1", "0-0", "-1--1", "1-2-3", b"\xff\x00"]
+NONSENSE = [
+    "",
+    "x",
+    "-",
+    "1-",
+    "1-x",
+    "5-1",
+    "1-99999999999999999999",
+    "1",
+    "0-0",
+    "-1--1",
+    "1-2-3",
+    b"\xff\x00",
+]
 
 
 @pytest.mark.parametrize("what", ["ids", "hash", "digests"])

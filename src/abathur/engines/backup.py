@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import secrets
 import shutil
@@ -24,13 +23,12 @@ from urllib.parse import quote
 from abathur.engines import files
 from abathur.engines.base import Progress
 from abathur.engines.connection import Connection
-from abathur.engines.faults import translate
+from abathur.engines.faults import translate, translate_os
 from abathur.engines.integrity import problems
 from abathur.errors import (
     AbathurError,
     CorruptDatabaseError,
     DiskFullError,
-    DiskIOError,
     MissingDirectoryError,
     TargetExistsError,
 )
@@ -57,6 +55,22 @@ def back_up(source: sqlite3.Connection, name: str, target: Path, step: Step) -> 
     never half a copy under it. It has mode 0600, the stamp of its source, and no log beside it. Raises
     TargetExistsError, DiskFullError, CorruptDatabaseError or another EngineError.
     """
+    with _explained(name, target):
+        _back_up(source, name, target, step)
+
+
+def back_up_file(path: Path, target: Path) -> None:
+    """The same from a file, over a connection of its own."""
+    with (
+        _explained(str(path), target),
+        closing(
+            sqlite3.connect(f"file:{quote(str(path))}?mode=rw", isolation_level=None, uri=True)
+        ) as source,
+    ):
+        _back_up(source, str(path), target, lambda _done, _total: None)
+
+
+def _back_up(source: sqlite3.Connection, name: str, target: Path, step: Step) -> None:
     if os.path.lexists(target):
         raise TargetExistsError(str(target))
     if not target.parent.is_dir():
@@ -64,14 +78,13 @@ def back_up(source: sqlite3.Connection, name: str, target: Path, step: Step) -> 
     partial = target.with_name(f"{PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
     fd = files.create_anew(partial)
     try:
-        with _explained(name, target):
-            with _snapshot(source), closing(_opened(partial)) as copy:
-                pages = _copy(source, copy, target, _synced(step, fd))
-                found = problems(copy)
-                step(pages, pages)
-            if found:
-                raise CorruptDatabaseError(name, "; ".join(found))
-            files.publish(partial, fd, target)
+        with _snapshot(source), closing(_opened(partial)) as copy:
+            pages = _copy(source, copy, target, _synced(step, fd))
+            found = problems(copy)
+            step(pages, pages)
+        if found:
+            raise CorruptDatabaseError(name, "; ".join(found))
+        files.publish(partial, fd, target)
     finally:
         os.close(fd)
         for leftover in (partial, *(Path(f"{partial}{ending}") for ending in ("-journal", "-wal", "-shm"))):
@@ -153,9 +166,7 @@ def _explained(name: str, target: Path) -> Iterator[None]:
     except OSError as error:
         if isinstance(error, AbathurError):  # some of ours are also of Python's kinds
             raise
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFullError(str(target)) from error
-        raise DiskIOError(str(target), error.strerror or str(error)) from error
+        raise translate_os(error, str(target)) from error
 
 
 class Backup:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sqlite3
 import threading
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from typing import Any, Final, TypeVar, cast
+from urllib.parse import quote
 
 import aiosqlite
 from anyio import CancelScope
 
 from abathur.engines.faults import translate
+from abathur.errors import DiskFullError, DiskIOError, EngineError, LockTimeoutError, OpenError
 from abathur.script import Built, Statement
 from abathur.sql import Catalog
 
 T = TypeVar("T")
 
 CACHED_STATEMENTS: Final = 512
+
+
+def address(path: str) -> str:
+    """The URI by which SQLite opens a file that is there, and makes none."""
+    return f"file:{quote(path)}?mode=rw"
 
 
 class _Answer:
@@ -54,6 +63,9 @@ class Executor:
         self._cursor = connection.cursor()
         self._catalog = catalog
         self._name = name
+        # Prepared here, ROLLBACK needs no memory when there is none left.
+        self._cursor.execute("BEGIN")
+        self._cursor.execute("ROLLBACK")
 
     def __call__(self, step: Statement | Built) -> list[Any]:
         try:
@@ -77,11 +89,79 @@ class Executor:
         return [{"changed": cursor.rowcount}]
 
     def control(self, sql: str) -> None:
-        """Execute BEGIN, COMMIT, SAVEPOINT and the like."""
+        """Execute SAVEPOINT, RELEASE and the like."""
         try:
             self._cursor.execute(sql)
         except (sqlite3.Error, MemoryError) as error:
             raise translate(error, self._name, sql) from error
+
+    def begin(self, sql: str) -> None:
+        """BEGIN, after the end of a transaction that could not be ended when it had failed."""
+        if self.connection.in_transaction:
+            self.control("ROLLBACK")
+        self.control(sql)
+
+    def check_writable(self) -> None:
+        """Raise the reason why nothing can be written here; a lock that somebody holds is none.
+
+        Where SQLite cannot open a file for writing, it opens it for reading and says nothing, and stays
+        with that for the connection's life, also if it was only that there were too many open files.
+        """
+        timeout = self.connection.execute("PRAGMA busy_timeout").fetchone()["timeout"]
+        try:
+            self.connection.execute("PRAGMA busy_timeout=0").fetchall()
+            self.begin("BEGIN IMMEDIATE")  # which alone is content with a file that is read-only
+            self.control("PRAGMA user_version=0")
+            self.control("ROLLBACK")
+        except LockTimeoutError:
+            pass
+        finally:
+            self.roll_back()
+            self.connection.execute(f"PRAGMA busy_timeout={timeout}").fetchall()
+
+    def roll_back(self) -> None:
+        """End a transaction, if there is one; where that takes more memory than there is, `begin` will.
+
+        SQLite often has rolled back by itself.
+        """
+        if self.connection.in_transaction:
+            with contextlib.suppress(EngineError, OpenError):
+                self.control("ROLLBACK")
+
+    def commit(self) -> None:
+        """COMMIT, or roll back and raise why: then nothing of the transaction is there, nor will be."""
+        try:
+            self._cursor.execute("COMMIT")
+        except (sqlite3.Error, MemoryError) as error:
+            typed = translate(error, self._name, "COMMIT")
+            self.roll_back()
+            if isinstance(typed, (DiskIOError, DiskFullError)):
+                with contextlib.suppress(sqlite3.Error, MemoryError):  # the disk takes nothing at all
+                    self._bury()
+            raise typed from error
+
+    def _bury(self) -> None:
+        """Overwrite in the log what a COMMIT wrote that could not be synced.
+
+        SQLite forgets it, but it stands complete behind the end of the log: if every process died now,
+        the next one would find it there and take it for committed. The next transaction overwrites it,
+        so one is made here, by a connection of its own that syncs nothing: it only has to be seen by
+        whoever reads the log.
+        """
+        if self.connection.execute("PRAGMA journal_mode").fetchone()["journal_mode"] != "wal":
+            return  # a rollback journal undoes it
+        other = sqlite3.connect(address(self._name), isolation_level=None, timeout=1, uri=True)
+        with closing(other):
+            other.execute("PRAGMA synchronous=OFF")
+            other.execute("PRAGMA wal_autocheckpoint=0").fetchall()  # without syncs it could be torn
+            other.execute("BEGIN IMMEDIATE")
+            (version,) = other.execute("PRAGMA user_version").fetchone()
+            other.execute(f"PRAGMA user_version={version}")
+            other.execute("COMMIT")
+
+    def close(self) -> None:
+        """Let go of the last statement, so that nothing but the connection holds the file."""
+        self._cursor.close()
 
 
 class Connection:
@@ -101,6 +181,8 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connection and its thread, also when the last checkpoint fails."""
+        # A cursor that an error's traceback holds on to would keep the file open.
+        self.executor.close()
         try:
             await self._inner.close()
         except sqlite3.Error as error:

@@ -1,7 +1,10 @@
-"""What SQLite's errors mean, as errors of this library."""
+"""What the errors of SQLite and of the operating system mean, as errors of this library."""
 
 from __future__ import annotations
 
+import errno
+import os
+import resource
 import sqlite3
 from typing import Final
 
@@ -22,6 +25,21 @@ from abathur.errors import (
 TRANSACTION_IS_GONE: Final = (DiskFullError, DiskIOError, OutOfMemoryError, CorruptDatabaseError)
 """After these SQLite may have rolled the whole transaction back, whoever caused it."""
 
+NEEDS_SPACE: Final = frozenset(
+    {
+        sqlite3.SQLITE_IOERR_WRITE,
+        sqlite3.SQLITE_IOERR_FSYNC,
+        sqlite3.SQLITE_IOERR_DIR_FSYNC,
+        sqlite3.SQLITE_IOERR_TRUNCATE,
+        sqlite3.SQLITE_IOERR_SHMOPEN,
+        sqlite3.SQLITE_IOERR_SHMSIZE,
+        sqlite3.SQLITE_IOERR_SHMMAP,
+    }
+)
+"""What SQLite also says where no space is left: it reports SQLITE_FULL for ENOSPC at a write alone."""
+LITTLE: Final = 64 * 1024
+"""Bytes below which a disk is full: the index of the log alone takes 32 KiB."""
+
 
 def translate(error: BaseException, path: str, doing: str) -> AbathurError:
     """The typed error for what `sqlite3` raised while `doing` something with the database at `path`."""
@@ -32,14 +50,16 @@ def translate(error: BaseException, path: str, doing: str) -> AbathurError:
     code = getattr(error, "sqlite_errorcode", None)
     found = str(error)
     match code & 0xFF if code is not None else None:  # the primary code
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
             return LockTimeoutError(path, 0, None)
         case sqlite3.SQLITE_NOMEM:
             return OutOfMemoryError(path)
-        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
+        case sqlite3.SQLITE_READONLY:
             return ReadOnlyDatabaseError(path, found)
+        case sqlite3.SQLITE_CANTOPEN:
+            return DiskFullError(path) if _is_full(path) else ReadOnlyDatabaseError(path, found)
         case sqlite3.SQLITE_IOERR:
-            return DiskIOError(path, found)
+            return DiskFullError(path) if code in NEEDS_SPACE and _is_full(path) else DiskIOError(path, found)
         case sqlite3.SQLITE_CORRUPT:
             return CorruptDatabaseError(path, found)
         case sqlite3.SQLITE_FULL:
@@ -50,6 +70,29 @@ def translate(error: BaseException, path: str, doing: str) -> AbathurError:
             return NotADatabaseError(path, found)
         case _:
             return StatementError(doing, found)
+
+
+def translate_os(error: OSError, path: str) -> AbathurError:
+    """The typed error for what the operating system said about a file or directory of the database."""
+    found = error.strerror or str(error)
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return DiskFullError(path)
+        case errno.EACCES | errno.EPERM | errno.EROFS | errno.ENOENT | errno.ENOTDIR:
+            return ReadOnlyDatabaseError(path, found)
+        case _:
+            return DiskIOError(path, found)
+
+
+def _is_full(path: str) -> bool:
+    """Whether the disk has no room, or this process may not write files of any size (`ulimit -f`)."""
+    if resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+        return True
+    try:
+        found = os.statvfs(os.path.dirname(path))  # noqa: PTH120  # `:memory:` has none, and fails
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize < LITTLE or (found.f_files > 0 and found.f_favail == 0)
 
 
 def _wrong_value(error: KeyError | OverflowError | UnicodeError, doing: str) -> InvalidInputError:

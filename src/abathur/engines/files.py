@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from abathur.engines.faults import translate_os
 from abathur.errors import (
     MissingDirectoryError,
     NetworkFileSystemError,
@@ -45,7 +47,11 @@ def check_place(path: Path) -> None:
 
     The file itself is never opened here: closing it would drop SQLite's locks on it.
     """
-    if not path.parent.is_dir():
+    try:
+        has_directory = path.parent.is_dir()
+    except OSError as error:
+        raise translate_os(error, str(path.parent)) from error
+    if not has_directory:
         raise MissingDirectoryError(str(path.parent))
     try:
         found = path.stat()
@@ -53,6 +59,8 @@ def check_place(path: Path) -> None:
         if not os.access(path.parent, os.W_OK):
             raise ReadOnlyDatabaseError(str(path), "its directory is read-only") from None
     except OSError as error:  # a loop of links, a name that is too long, a directory that may not be read
+        if error.errno == errno.EIO:
+            raise translate_os(error, str(path)) from error
         raise NotADatabaseError(str(path), error.strerror or str(error)) from error
     else:
         if not stat.S_ISREG(found.st_mode):
@@ -72,7 +80,7 @@ def create(path: Path) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        raise ReadOnlyDatabaseError(str(path), error.strerror or str(error)) from error
+        raise translate_os(error, str(path)) from error
 
 
 def create_anew(path: Path) -> int:
@@ -80,7 +88,7 @@ def create_anew(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ReadOnlyDatabaseError(str(path), error.strerror or str(error)) from error
+        raise translate_os(error, str(path)) from error
 
 
 def publish(partial: Path, fd: int, target: Path) -> None:
@@ -107,6 +115,8 @@ def size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
+    except OSError as error:
+        raise translate_os(error, str(path)) from error
 
 
 @lru_cache(maxsize=64)

@@ -116,7 +116,7 @@ class GroupCommit:
             group = groups.pop(0)
             try:
                 self._acquire()
-            except (EngineError, OpenError, OSError) as error:
+            except (EngineError, OpenError) as error:
                 _fail(group, error)
                 continue
             try:
@@ -131,7 +131,7 @@ class GroupCommit:
         emitted: Emitted = {}
         answers: list[tuple[Job, Any]] = []
         try:
-            self._execute.control("BEGIN IMMEDIATE")
+            self._execute.begin("BEGIN IMMEDIATE")
         except (EngineError, OpenError) as error:
             _fail(group, error)
             return []
@@ -143,17 +143,17 @@ class GroupCommit:
                 answers += self._run(batch, now, emitted, savepoint=len(group) > 1)
             if emitted and self._closing is not None:
                 drive(self._closing.script(emitted, now), self._execute, {})
-            self._execute.control("COMMIT")
+            self._execute.commit()
             if emitted and self._closing is not None:
                 self._closing.committed()
         except _Lost as lost:
-            self._roll_back()
+            self._execute.roll_back()
             return _without(group, lost)
         except Exception as error:  # noqa: BLE001  # it goes to the callers
-            self._roll_back()
+            self._execute.roll_back()
             return _one_by_one(group, error)
         except BaseException:
-            self._roll_back()
+            self._execute.roll_back()
             raise
         for job, answer in answers:
             job.settle(answer)
@@ -206,10 +206,6 @@ class GroupCommit:
         items = [job.args[0] for job in batch.jobs]
         found = drive(start(first.fn, (items,), now), self._execute, emitted)
         return list(zip(batch.jobs, found, strict=True))
-
-    def _roll_back(self) -> None:
-        if self._execute.connection.in_transaction:
-            self._execute.control("ROLLBACK")
 
 
 def _without(group: list[Batch], lost: _Lost) -> list[list[Batch]]:

@@ -14,7 +14,8 @@ import random
 import time
 from pathlib import Path
 
-from abathur.errors import LockTimeoutError, ReadOnlyDatabaseError
+from abathur.engines.faults import translate_os
+from abathur.errors import LockTimeoutError
 
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.00005, 0.002  # seconds
 
@@ -50,20 +51,24 @@ class SideLock:
     def release(self) -> None:
         """Let the next writer in."""
         if self._fd is not None:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_UN)
+            except OSError:
+                self.close()  # which lets go of it as well; the next one opens the file again
 
     def close(self) -> None:
         """Forget the file; releases the lock if it is held."""
         if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
+            fd, self._fd = self._fd, None
+            with contextlib.suppress(OSError):  # an error that is reported late; it is closed all the same
+                os.close(fd)
 
     def _open(self) -> int:
         if self._fd is None:
             try:
                 self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             except OSError as error:
-                raise ReadOnlyDatabaseError(str(self.path), error.strerror or str(error)) from error
+                raise translate_os(error, str(self.path)) from error
         return self._fd
 
     @staticmethod
@@ -74,12 +79,13 @@ class SideLock:
             if os.pread(fd, 12, 0) != mine:  # a look costs a tenth of a write
                 os.pwrite(fd, mine, 0)
 
-    @staticmethod
-    def _try(fd: int) -> bool:
+    def _try(self, fd: int) -> bool:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        except OSError as error:
+            raise translate_os(error, str(self.path)) from error
         return True
 
     def _wait(self, fd: int) -> None:
@@ -91,6 +97,6 @@ class SideLock:
 
     @staticmethod
     def _holder(fd: int) -> int | None:
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, OSError):
             return int(os.pread(fd, 32, 0))
         return None

@@ -14,7 +14,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
 
 from abathur.engines import files
 from abathur.engines.backup import Backup
@@ -22,7 +21,7 @@ from abathur.engines.base import Closing, MergedFunction, Migration, Progress
 from abathur.engines.checks import contents, library
 from abathur.engines.checks.file import examine_file
 from abathur.engines.clock import Clock
-from abathur.engines.connection import Connection, connect, outlast
+from abathur.engines.connection import Connection, address, connect, outlast
 from abathur.engines.group import GroupCommit
 from abathur.engines.lane import Lane
 from abathur.engines.sidelock import SideLock
@@ -31,8 +30,9 @@ from abathur.engines.urls import MEMORY
 from abathur.engines.wal import AUTOCHECKPOINT, Wal
 from abathur.errors import (
     DatabaseClosedError,
+    EngineError,
     ForkedProcessError,
-    LockTimeoutError,
+    OpenError,
     UnsupportedVersionError,
     WrongEventLoopError,
 )
@@ -124,7 +124,8 @@ class SqliteEngine:
             if self._lock is not None:
                 # The last connection checkpoints when it closes, which must not run beside a writer.
                 # Who keeps it for so long has the database open, so ours is not the last.
-                with contextlib.suppress(LockTimeoutError):
+                # Without the lock it is safe too: SQLite then needs the file for itself alone.
+                with contextlib.suppress(EngineError, OpenError):
                     await self._writer.hop(lambda _: self._acquire())
             try:
                 await self._writer.close()
@@ -166,12 +167,11 @@ class SqliteEngine:
 
     def _read(self, reader: Connection, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
         execute = reader.executor
-        execute.control("BEGIN")
+        execute.begin("BEGIN")
         try:
             return drive(start(fn, args, self._clock.now()), execute, {})
         finally:
-            if execute.connection.in_transaction:
-                execute.control("ROLLBACK")
+            execute.roll_back()
 
     # -- other processes -----------------------------------------------------------------------
 
@@ -190,7 +190,7 @@ class SqliteEngine:
             while not stop.wait(LISTEN_EVERY):
                 try:
                     found = raw.execute("PRAGMA data_version").fetchone()["data_version"]
-                except sqlite3.Error as error:
+                except (sqlite3.Error, MemoryError) as error:
                     log.warning("listening to %s failed and goes on: %s", self.name, error)
                     stop.wait(1)
                     continue
@@ -253,7 +253,7 @@ class SqliteEngine:
     # -- connections ---------------------------------------------------------------------------
 
     async def _connect(self, *extra: str) -> Connection:
-        target = MEMORY if self.memory else f"file:{quote(str(self.path))}?mode=rw"
+        target = MEMORY if self.memory else address(self.name)
         return await connect(
             target,
             self.catalog,
@@ -268,7 +268,10 @@ class SqliteEngine:
         async with self._opening:
             self._check()
             if self._lane is None:
-                writer = self._writer = await self._connect(*self._pragmas, "foreign_keys=ON")
+                # One that is left from a try that failed is used again, so that it is closed at the end.
+                if self._writer is None:
+                    self._writer = await self._open_writer()
+                writer = self._writer
                 closing = self._closing() if self._closing else None
                 recorded = None if self.memory else self._recorded  # nobody else writes to memory
                 commit = GroupCommit(
@@ -277,6 +280,15 @@ class SqliteEngine:
                 self._wal = Wal(self.path, writer.executor.connection, int(self._lock_timeout * 1000))
                 self._lane = Lane(writer, commit, self._observer, self._tidy)
         return self._lane
+
+    async def _open_writer(self) -> Connection:
+        writer = await self._connect(*self._pragmas, "foreign_keys=ON")
+        try:
+            await outlast(writer.hop(lambda _: writer.executor.check_writable()))
+        except BaseException:
+            await outlast(writer.close())
+            raise
+        return writer
 
     def _acquire(self) -> None:
         if self._lock is not None:
@@ -290,6 +302,8 @@ class SqliteEngine:
                 self._lock.release()
 
     def _tidy(self) -> None:
+        if self._writer is not None:
+            self._writer.executor.roll_back()
         if self._lock is not None and self._lock.try_acquire():
             try:
                 self._wal.cut()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
-from abathur.engines.backup import back_up
+from abathur.engines.backup import back_up_file
 from abathur.engines.clock import Clock
 from abathur.engines.connection import Connection, outlast
 from abathur.engines.faults import translate
@@ -58,22 +57,20 @@ class SqliteMigration:
             self._lock.close()
 
     async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
-        return await outlast(self._connection.hop(lambda _: self._transact("BEGIN", "ROLLBACK", fn, args)))
+        return await outlast(self._connection.hop(lambda _: self._transact("BEGIN", fn, args)))
 
     async def write(self, fn: ScriptFunction[T], *args: Any) -> T:
-        return await outlast(
-            self._connection.hop(lambda _: self._transact("BEGIN IMMEDIATE", "COMMIT", fn, args))
-        )
+        return await outlast(self._connection.hop(lambda _: self._transact("BEGIN IMMEDIATE", fn, args)))
 
-    def _transact(self, begin: str, end: str, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
+    def _transact(self, begin: str, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
         execute = self._connection.executor
-        execute.control(begin)
+        execute.begin(begin)
         try:
             result = drive(start(fn, args, self._clock.now()), execute, {})
-            execute.control(end)
+            if begin != "BEGIN":
+                execute.commit()
         finally:
-            if execute.connection.in_transaction:
-                execute.control("ROLLBACK")
+            execute.roll_back()
         return result
 
     async def set_pragma(self, name: str, value: str) -> None:
@@ -82,15 +79,18 @@ class SqliteMigration:
     def _set_pragma(self, raw: sqlite3.Connection, name: str, value: str) -> None:
         # The switch to WAL answers "locked" at once when somebody else has the file open,
         # whatever the busy timeout says, so it is tried again here.
+        found: object = "unknown"
         for _ in range(WAL_TRIES):
+            holds = False
             try:
                 raw.execute(f"PRAGMA {name}={value}").fetchall()
-            except sqlite3.Error as error:
+                found = raw.execute(f"PRAGMA {name}").fetchone()[name]
+                holds = name != "journal_mode" or self._lock is None or str(found).lower() == value.lower()
+            except (sqlite3.Error, MemoryError) as error:
                 typed = translate(error, str(self._path), f"PRAGMA {name}")
                 if not isinstance(typed, LockTimeoutError):
                     raise typed from error
-            found = raw.execute(f"PRAGMA {name}").fetchone()[name]
-            if name != "journal_mode" or self._lock is None or str(found).lower() == value.lower():
+            if holds:
                 return
             time.sleep(WAL_PAUSE)
         raise MigrationError(
@@ -100,18 +100,15 @@ class SqliteMigration:
         )
 
     async def backup(self, target: Path) -> None:
-        await outlast(self._connection.hop(lambda _: self._backup(target)))
-
-    def _backup(self, target: Path) -> None:
         # A second connection: the first may be inside of a transaction.
-        with closing(sqlite3.connect(self._path, isolation_level=None)) as source:
-            back_up(source, str(self._path), target, lambda _done, _total: None)
+        await outlast(self._connection.hop(lambda _: back_up_file(self._path, target)))
 
 
 def _checkpoint(raw: sqlite3.Connection) -> None:
     """Bring the stamp into the main file, where a reader of its header finds it."""
-    raw.execute("PRAGMA busy_timeout=50").fetchall()
-    with contextlib.suppress(sqlite3.Error):  # a full disk: every commit is in the log all the same
+    # It fails on a full disk, say. Every commit is in the log all the same.
+    with contextlib.suppress(sqlite3.Error, MemoryError):
+        raw.execute("PRAGMA busy_timeout=50").fetchall()
         raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from abathur.engines import files
+from abathur.errors import EngineError, OpenError
 
 AUTOCHECKPOINT: Final = 1_000
 """Pages after which a COMMIT itself copies the log back: the better throughput of two measured ways."""
@@ -48,7 +49,7 @@ class Wal:
         self._commits += 1
         if self._commits % LOOK_EVERY:
             return
-        size = files.size(self._path)
+        size = self._size()
         if size <= LONG:
             self._cut_at = LONG  # another process has cut it
         elif size > self._cut_at:
@@ -56,16 +57,24 @@ class Wal:
 
     def cut(self, patience_ms: int = 0) -> None:
         """Copy the whole log into the database and truncate it, unless a reader is in the way."""
-        size = files.size(self._path)
+        size = self._size()
         if not size:
             return
-        self._connection.execute(f"PRAGMA busy_timeout={patience_ms}").fetchall()
         try:
-            busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()["busy"]
-        except sqlite3.Error:
+            self._connection.execute(f"PRAGMA busy_timeout={patience_ms}").fetchall()
+            try:
+                busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()["busy"]
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout={self._timeout_ms}").fetchall()
+        except (sqlite3.Error, MemoryError):
             # A full disk, say. Every commit is in the log, and the next COMMIT reports what is wrong.
             busy = True
-        finally:
-            self._connection.execute(f"PRAGMA busy_timeout={self._timeout_ms}").fetchall()
         # Not again before it has grown: behind a read that lasts, each try would only cost its patience.
         self._cut_at = size + max(LONG // 2, size // 4) if busy else LONG
+
+    def _size(self) -> int:
+        """The log's size; 0 if nobody can tell: the commit before this look is done all the same."""
+        try:
+            return files.size(self._path)
+        except (EngineError, OpenError):
+            return 0
