@@ -317,7 +317,7 @@ async def test_what_a_script_emits_is_forgotten_when_it_raises(shop):
     assert [emitted["topic"] for emitted in heard] == [[1, 2, 3]]
 
 
-async def test_a_failed_transaction_does_not_break_the_chain_of_seals(shop):
+async def test_a_failed_transaction_does_not_break_the_chain_of_seals(shop, monkeypatch):
     """A transaction that failed after its seal, then one that has nothing to seal."""
 
     def quiet():
@@ -325,23 +325,18 @@ async def test_a_failed_transaction_does_not_break_the_chain_of_seals(shop):
 
     await shop.tasks.enqueue("first")
     commit = shop.engine._lane._commit
-    control, commit._execute.control = commit._execute.control, _fails_at("COMMIT", commit._execute.control)
-    with pytest.raises(EngineError):
-        await shop.tasks.enqueue("fails at its commit")
-    commit._execute.control = control
+    with monkeypatch.context() as patch:
+        patch.setattr(commit._execute, "commit", _fails)
+        with pytest.raises(EngineError):
+            await shop.tasks.enqueue("fails at its commit")
     await shop.run(quiet)
     await shop.tasks.enqueue("last")
     report = await shop.audit.verify()
     assert report.ok, report
 
 
-def _fails_at(sql, control):
-    def fails(text):
-        if text == sql:
-            raise StatementError(text, "the test says so")
-        control(text)
-
-    return fails
+def _fails():
+    raise StatementError("COMMIT", "the test says so")
 
 
 def _yield(name, **params):

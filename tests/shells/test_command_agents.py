@@ -92,6 +92,7 @@ async def test_a_command_gets_its_task_and_what_it_prints_is_the_result(db, runn
     }.items() <= given.items()
     assert given["submitted_at"] == task.submitted_at.isoformat()
     assert env == {
+        **{name: value for name, value in os.environ.items() if name.startswith("ABATHUR_")},
         "ABATHUR_TASK_ID": task.id,
         "ABATHUR_FENCE": "1",
         "ABATHUR_ATTEMPT": "1",
@@ -100,7 +101,6 @@ async def test_a_command_gets_its_task_and_what_it_prints_is_the_result(db, runn
         "ABATHUR_DATABASE": str(tmp_path / "agents.db"),
         "ABATHUR_PROMPT": "Review »it«",
         "ABATHUR_PROGRESS_FD": "3",
-        **{name: value for name, value in os.environ.items() if name == "ABATHUR_LEGACY_DATABASES"},
         "MODEL": "small",
         "HOME": os.environ["HOME"],
     }

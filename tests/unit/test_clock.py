@@ -99,11 +99,12 @@ def test_no_thread_sees_it_go_back(monkeypatch):
     clock = Clock()
     clock.at_least(time.time_ns() // 1000)
     switch = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
     wrong = []
+    go = threading.Barrier(5)
 
     def ask():
         last = 0
+        go.wait()
         for _ in range(20_000):
             now = clock.now()
             if now < last:
@@ -114,6 +115,8 @@ def test_no_thread_sees_it_go_back(monkeypatch):
     try:
         for thread in threads:
             thread.start()
+        sys.setswitchinterval(1e-6)  # not before they run: a tracer cannot start two threads in one moment
+        go.wait()
         for thread in threads:
             thread.join()
     finally:
