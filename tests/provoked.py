@@ -53,7 +53,7 @@ async def elsewhere(directory: Path, code: str, *arguments: str) -> None:
     """Run code in a process of its own, where `db` is agents.db, and raise the error that ends it."""
     program = f"""\
 import asyncio, os, pickle, resource, signal, sqlite3, sys, warnings
-from abathur import Database
+from abathur import Database, errors
 db = Database("{directory}/agents.db", environment="test")
 async def main():
 {textwrap.indent(textwrap.dedent(code), "    ")}
@@ -373,13 +373,23 @@ async def _(directory: Path) -> None:
 
 @provokes(errors.DiskIOError)
 async def _(directory: Path) -> None:
-    # A write beyond the limit fails with EFBIG, which SQLite reports as an input/output error.
+    # A disk that fails cannot be had; a process that may open no more files can.
+    async with at(directory):
+        pass
     code = """
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         await db.initialize()
-        resource.setrlimit(resource.RLIMIT_FSIZE, (250_000, 250_000))
-        for _ in range(100):
-            await db.tasks.enqueue("Review the change", input={"diff": "x" * 10_000})
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        taken = []
+        try:
+            while True:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        while taken:  # until there are enough for the writer's connection, and not for the lock file
+            try:
+                await db.tasks.enqueue("Review the change")
+            except errors.ReadOnlyDatabaseError:
+                os.close(taken.pop())
     """
     await elsewhere(directory, code)
 

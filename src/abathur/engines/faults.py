@@ -78,7 +78,15 @@ def translate_os(error: OSError, path: str) -> AbathurError:
     match error.errno:
         case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
             return DiskFullError(path)
-        case errno.EACCES | errno.EPERM | errno.EROFS | errno.ENOENT | errno.ENOTDIR:
+        case (
+            errno.EACCES
+            | errno.EPERM
+            | errno.EROFS
+            | errno.ENOENT
+            | errno.ENOTDIR
+            | errno.EISDIR
+            | errno.ELOOP
+        ):
             return ReadOnlyDatabaseError(path, found)
         case _:
             return DiskIOError(path, found)
