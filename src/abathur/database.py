@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from abathur import audit, doctor, migrate, space, sql
+from abathur import audit, migrate, space, sql
 from abathur._version import __version__
 from abathur.closing import Closing, last_moment, probe
 from abathur.engines.base import Engine, Progress
@@ -162,6 +162,8 @@ class Database:
         not an error. Reads every page of the file; `deep` compares indexes with tables as well, and
         checks the audit trail.
         """
+        from abathur import doctor  # not needed by those who never ask
+
         if self._state == "closed":
             raise DatabaseClosedError
         declared = {schema.owner: schema.sha256 for schema in self._schemas}

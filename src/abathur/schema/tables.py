@@ -193,14 +193,8 @@ INDEXES: Final = (
     Index("tasks_children", "tasks", ("parent_task_id",), where="parent_task_id IS NOT NULL"),
     # reconcile: what an older version, or a crash of it, left behind
     Index("tasks_adrift", "tasks", ("id",), where="status = 'pending' OR (status = 'blocked' AND unmet = 0)"),
-    # unblock: who waits for a task (the definition of older databases)
-    Index(
-        "idx_task_dependencies_prerequisite",
-        "task_dependencies",
-        ("prerequisite_task_id", "resolved_at"),
-        where="resolved_at IS NULL",
-    ),
-    # prune: what still waits for a task, and the edges that go with it
+    # unblock: who waits for a task; prune: the edges that go with one. (Older databases have another
+    # index for the first, idx_task_dependencies_prerequisite, which stays.)
     Index("task_dependencies_to", "task_dependencies", ("prerequisite_task_id",)),
     # prune: the keys that go with a task
     Index("task_keys_of", "task_keys", ("task_id",)),
