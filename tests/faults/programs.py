@@ -298,3 +298,18 @@ async def starve(child: Child, method: str, extra: int | None) -> None:
     await load.verify()
     ruler.close()
     await end(child, db)
+
+
+async def recorded(child: Child, log: str, durability: str) -> None:
+    """A load in two sessions, so that the log beside the database is made twice; a sync may fail in it."""
+    short_log()
+    child.record(log)
+    child.arm()
+    for _ in range(2):
+        db = database(child, durability=durability)
+        load = Load(child, db, tries=2)
+        await load.call("initialize", db.initialize)
+        for _ in range(2):
+            await load.turn()
+        await attempt(child, "close", db.close)
+    child.disarm()

@@ -89,7 +89,7 @@ class Executor:
         return [{"changed": cursor.rowcount}]
 
     def control(self, sql: str) -> None:
-        """Execute SAVEPOINT, RELEASE and the like."""
+        """Execute COMMIT, SAVEPOINT and the like."""
         try:
             self._cursor.execute(sql)
         except (sqlite3.Error, MemoryError) as error:
@@ -131,14 +131,13 @@ class Executor:
     def commit(self) -> None:
         """COMMIT, or roll back and raise why: then nothing of the transaction is there, nor will be."""
         try:
-            self._cursor.execute("COMMIT")
-        except (sqlite3.Error, MemoryError) as error:
-            typed = translate(error, self._name, "COMMIT")
+            self.control("COMMIT")
+        except (EngineError, OpenError) as error:
             self.roll_back()
-            if isinstance(typed, (DiskIOError, DiskFullError)):
+            if isinstance(error, (DiskIOError, DiskFullError)):
                 with contextlib.suppress(sqlite3.Error, MemoryError):  # the disk takes nothing at all
                     self._bury()
-            raise typed from error
+            raise
 
     def _bury(self) -> None:
         """Overwrite in the log what a COMMIT wrote that could not be synced.
