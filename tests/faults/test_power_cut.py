@@ -87,6 +87,6 @@ def test_a_power_cut_corrupts_nothing_and_loses_nothing_that_full_has_acknowledg
         acknowledged += sum(word in ("made", "moved") for word, *_ in cut.said)
         gone += len(missing)
     figure(
-        f"R7: {budget.done:,} power cuts with durability={durability!r}, {failed} recordings with a failed sync: "
+        f"R7: {budget.done:,} power cuts, durability {durability}, {failed} recordings with a failed sync: "
         f"{acknowledged:,} answers, {gone:,} lost; 0 corrupt"
     )
