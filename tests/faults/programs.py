@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from abathur import Claim, Database
 from abathur.engines import sqlite as engine
 from abathur.engines import wal
+from abathur.engines.connection import Executor
 from abathur.errors import AbathurError
 from abathur.script import Script
 from tests.faults.nursery import Child
@@ -63,6 +64,24 @@ async def initialize(child: Child) -> None:
     if report is not None:
         child.say("done", "initialize", len(report.steps))
     await end(child, db)
+
+
+async def initialize_until(child: Child, statement: int) -> None:
+    """Initialize, and die at this statement, counted from 1; 0 lives, and says how many there were."""
+    count = 0
+    execute = Executor._execute
+
+    def counted(self: Executor, step: Any) -> Any:
+        nonlocal count
+        count += 1
+        if count == statement:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return execute(self, step)
+
+    Executor._execute = counted  # type: ignore[method-assign]
+    async with database(child):
+        pass
+    child.say("statements", count)
 
 
 async def enqueue(child: Child) -> None:
