@@ -232,7 +232,7 @@ def _unclaimed(at: int) -> Script[list[Finding]]:
                 waiting.append(f"{agent_type} (for {(at - since) / 60_000_000:,.0f} minutes)")
     said = f"{', '.join(waiting)}." if waiting else None
     remedy = "Start a worker that has handlers for them: `abathur run`."
-    return _tasks("unclaimed", "agent types that nobody works for", said, remedy)
+    return _tasks("unclaimed", "agent types that nobody has worked for in ten minutes", said, remedy)
 
 
 def _ready_since(agent_type: str) -> Script[int | None]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -97,7 +99,20 @@ def test_a_history_without_the_pinned_head_is_bad_news():
 def test_a_dry_run_of_prune_removes_nothing():
     told = abathur("prune", "--completed", "0s", "--failed", "30d", "--dry-run")
     assert told.exit_code == 0
-    assert told.stdout.splitlines() == ["2 tasks would be removed.", "  completed  2"]
+    assert told.stdout.split() == [
+        "2",
+        "tasks",
+        "would",
+        "be",
+        "removed.",
+        "completed",
+        "2",
+        "rows",
+        "of",
+        "the",
+        "trail",
+        "6",
+    ]
     assert len(json.loads(abathur("list", "--json").stdout)) == 4
 
 
@@ -125,3 +140,21 @@ def test_sql_from_a_shell_is_refused_by_the_trail():
             with pytest.raises(sqlite3.IntegrityError, match="append-only"):
                 connection.execute(sql)
     assert abathur("audit", "verify").exit_code == 0
+
+
+def test_an_age_has_a_unit():
+    told = abathur("prune", "--completed", "30")
+    assert told.exit_code == 2
+    assert "Write it with its unit: 30d" in told.stderr
+    assert len(json.loads(abathur("list", "--json").stdout)) == 4
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full here")
+def test_an_answer_that_cannot_be_written_is_an_error_that_says_what_was_done():
+    command = [sys.executable, "-m", "abathur", "enqueue", "x"]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert "The answer could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(json.loads(abathur("list", "--json").stdout)) == 5

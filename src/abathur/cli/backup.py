@@ -36,6 +36,8 @@ def backup(settings: Settings, target: str) -> None:
     from abathur.cli.opening import database
     from abathur.cli.progress import progress
 
+    if not target:
+        raise click.UsageError("TARGET is empty. Write the name of the copy, or a directory.")
     db = database(settings, must_exist=True)
     name = Path(db.name)
     path = Path(target)

@@ -45,7 +45,7 @@ def cancel(settings: Settings, task_ids: tuple[str, ...], reason: str | None, tr
     epilog="""\b
 Examples:
   abathur retry 0199a1b2-c3d4
-  abathur list --status failed --json | jq -r '.[].id' | xargs abathur retry
+  abathur list --status failed --json | jq -r '.[].id' | xargs -r abathur retry
 """,
 )
 @click.argument("task_ids", metavar="ID...", nargs=-1, required=True, type=TASK)

@@ -53,7 +53,7 @@ Examples:
 def list_(
     settings: Settings, /, parent: str | None, after: str | None, newest_first: bool | None, **filters: Any
 ) -> None:
-    """List tasks in the order in which they were made.
+    """List tasks: the newest first for people, the oldest first with --json.
 
     On a terminal ids are shortened. With --json the answer is an array of whole tasks.
     """

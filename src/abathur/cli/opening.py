@@ -31,9 +31,19 @@ def database(settings: Settings, *, must_exist: bool, **arguments: Any) -> Datab
             "Name one with --database, such as --database agents.db.",
         )
     path = Path(target)
-    if must_exist and not (path.exists() and (not path.is_file() or path.stat().st_size)):
+    if must_exist and _is_missing(path):
         raise MissingDatabaseError(str(path.absolute()))
     return Database(url, **{"actor": _person(), **arguments})
+
+
+def _is_missing(path: Path) -> bool:
+    """Whether there is nothing at a path, or an empty file. What cannot be seen is for `open` to refuse."""
+    try:
+        return path.stat().st_size == 0 and path.is_file()
+    except FileNotFoundError:
+        return not path.is_symlink()
+    except OSError:
+        return False
 
 
 def with_database(

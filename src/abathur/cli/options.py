@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -36,7 +36,9 @@ def url_of(settings: Settings) -> str:
 
     Raises ConfigError where abathur.toml is asked and cannot be read.
     """
-    return settings.database or os.environ.get(VARIABLE) or _configured(settings) or DEFAULT
+    if settings.database is not None:  # an empty one is refused: a script's variable may not be set
+        return settings.database
+    return os.environ.get(VARIABLE) or _configured(settings) or DEFAULT
 
 
 def _configured(settings: Settings) -> str | None:
@@ -116,8 +118,16 @@ def duration(value: str | float) -> float:
         return float(value) if interval is None else interval.total_seconds()
     except (ValueError, OverflowError):
         raise click.BadParameter(
-            f"{value!r} is no duration. Write a number of seconds, or 90s, 10m, 1h30m."
+            f"{value!r} is no duration. Write a number of seconds, or 90s, 10m, 1h30m, 30d."
         ) from None
+
+
+def age(value: str | timedelta) -> timedelta:
+    """An age with its unit, such as ``30d``: one who means days must not get seconds."""
+    found = value if isinstance(value, timedelta) else times.interval(value)
+    if found is None:
+        raise click.BadParameter(f"{value!r} is no age. Write it with its unit: 30d, 12h, 90s.")
+    return found
 
 
 def json_value(value: str) -> Any:

@@ -15,7 +15,7 @@ from typing import Any, Final, TextIO
 
 import click
 
-from abathur.errors import AbathurError
+from abathur.errors import AbathurError, InvalidInputError
 
 STYLES: Final = {
     "blocked": "yellow", "cancelled": "dim", "completed": "green", "failed": "red", "ready": "bold",
@@ -66,7 +66,7 @@ def has_rich(stream: TextIO | None = None) -> bool:
 
 def write(text: str = "") -> None:
     """A line of the answer; it must be clean."""
-    click.echo(_encodable(text, sys.stdout))
+    _echo(_encodable(text, sys.stdout))
 
 
 def note(text: str) -> None:
@@ -82,7 +82,20 @@ def _encodable(text: str, stream: TextIO) -> str:
 
 def write_json(value: Any) -> None:
     """The answer as one JSON document in one line."""
-    click.echo(to_json(value))
+    _echo(to_json(value))
+
+
+def _echo(text: str) -> None:
+    try:
+        click.echo(text)
+    except BrokenPipeError:
+        raise  # click ends quietly: whoever reads has seen enough
+    except OSError as error:
+        raise InvalidInputError(
+            f"The answer could not be written: {error.strerror or error}.",
+            "Expected a standard output that takes it.",
+            "What was asked for is done; look with `abathur list` before you ask for it again.",
+        ) from error
 
 
 def to_json(value: Any) -> str:

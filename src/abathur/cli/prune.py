@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from abathur.cli.options import Settings, common, duration
-from abathur.cli.output import facts, write, write_json
+from abathur.cli.options import Settings, age, common
+from abathur.cli.output import facts, note, write, write_json
 
 if TYPE_CHECKING:
     from abathur.database import Database
@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 def _age(name: str) -> Callable[[F], F]:
     return click.option(
-        f"--{name}", metavar="AGE", type=duration, help=f"Remove {name} tasks that are older: 30d, 12h, 0s."
+        f"--{name}", metavar="AGE", type=age, help=f"Remove {name} tasks that are older: 30d, 12h, 0s."
     )
 
 
@@ -40,7 +40,7 @@ Examples:
 @click.option("--keep-space", is_flag=True, help="Keep the free pages in the file, for new rows.")
 @common
 @click.pass_obj
-def prune(settings: Settings, /, dry_run: bool, keep_space: bool, **ages: float | None) -> None:
+def prune(settings: Settings, /, dry_run: bool, keep_space: bool, **ages: timedelta | None) -> None:
     """Remove tasks that ended longer ago than the given ages, with everything that belongs to them.
 
     Their rows in the audit trail go too; a tombstone has their place, and `abathur audit verify` accepts
@@ -51,19 +51,23 @@ def prune(settings: Settings, /, dry_run: bool, keep_space: bool, **ages: float 
     from abathur.cli.progress import progress
     from abathur.tasks.retention import Retention
 
-    if all(age is None for age in ages.values()):
+    if all(one is None for one in ages.values()):
         raise click.UsageError("Say what to remove: --completed 30d, --failed 90d or --cancelled 30d.")
-    kept = {name: None if age is None else timedelta(seconds=age) for name, age in ages.items()}
 
     async def work(db: Database) -> tuple[Pruned, int]:
         with progress("Pruning") as bar:
-            pruned = await db.tasks.prune(Retention(**kept), dry_run=dry_run, progress=bar)
+            pruned = await db.tasks.prune(Retention(**ages), dry_run=dry_run, progress=bar)
         if dry_run or keep_space or not pruned.tasks:
             return pruned, 0
         with progress("Giving back the space") as bar:
             return pruned, await db.shrink(progress=bar)
 
-    pruned, freed = with_database(settings, work)
+    try:
+        pruned, freed = with_database(settings, work)
+    except KeyboardInterrupt:
+        if not dry_run:
+            note("Interrupted. What was removed by then stays removed; run it again for the rest.")
+        raise
     if settings.json:
         import attrs
 

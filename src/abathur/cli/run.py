@@ -38,13 +38,12 @@ abathur.toml:
 agents.py:
   from abathur import Runner
 
+\b
   def runner(db):
       runner = Runner(db)
-
       @runner.agent("reviewer")
       async def review(ctx):
           return {"seen": ctx.task.prompt}
-
       return runner
 """,
 )

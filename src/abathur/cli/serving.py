@@ -29,6 +29,8 @@ from abathur.errors import AbathurError, InvalidInputError
 from abathur.runner import Runner
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+ONE: Final = 0.3
+"""Seconds within which two signals are one: `timeout` sends it to the process and to its group."""
 MODULE: Final = "abathur_run_target"
 """The name that a module loaded from a file gets, so that it hides no other module."""
 
@@ -207,6 +209,7 @@ class Stop:
     def __init__(self) -> None:
         self.why: str | None = None
         self._told = False
+        self._told_at = 0.0
         self._runner: Runner | None = None
 
     async def serve(self, runner: Runner, *, until_idle: bool = False) -> str:
@@ -224,9 +227,11 @@ class Stop:
             self._runner.stop()
 
     def _signalled(self, number: int) -> None:
+        if self._told and time.monotonic() - self._told_at < ONE:
+            return
         if self._told:
             os._exit(128 + number)  # nothing may hold it up: not a handler, not a lock, not a thread
-        self._told = True
+        self._told, self._told_at = True, time.monotonic()
         grace = f" within {self._runner.grace:g} s" if self._runner is not None else ""
         note(f"Stopping: handlers may finish{grace}. Again to exit at once.")
 

@@ -65,7 +65,8 @@ def candidates(cutoffs: Mapping[str, int], before: str) -> Script[Candidates]:
 def preview(ids: Sequence[str], cutoffs: Mapping[str, int]) -> Script[Removal]:
     """What `remove` would do."""
     free, needed = yield from _removable(ids, cutoffs)
-    return Removal(Counter(row["status"] for row in free), 0, needed)
+    rows = yield Statement("batches.trail_of", ids=reading.ids_json(sorted(row["id"] for row in free)))
+    return Removal(Counter(row["status"] for row in free), len(rows), needed)
 
 
 def remove(ids: Sequence[str], cutoffs: Mapping[str, int], actor: str | None, now: int) -> Script[Removal]:

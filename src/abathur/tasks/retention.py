@@ -45,13 +45,13 @@ class Pruned:
     tasks: int
     by_status: Mapping[str, int]
     audit_rows: int
-    """Rows of the audit trail that went with them; a tombstone has their place. 0 in a dry run."""
+    """Rows of the audit trail that go with them; a tombstone has their place."""
     seals: int
-    """Seals of the oldest part of the trail, which was cut off because all of it had been pruned."""
+    """Seals of the oldest part of the trail, cut off because all of it had been pruned; 0 in a dry run."""
     needed: int
     """Tasks that are old enough and stay, because a task that is left needs them."""
     refused: int
-    """Tasks that are old enough and stay, because rows of another table refer to them."""
+    """Tasks that are old enough and stay, because rows of another table refer to them; 0 in a dry run."""
     dry_run: bool
 
 
