@@ -347,4 +347,7 @@ async def test_when_the_pump_is_ended_those_who_still_wait_for_their_turn_are_to
     go_on.set()
     assert [task.cancelled() for task in done] == [True, True]
     await asyncio.gather(running, return_exceptions=True)
-    assert set(await db.read(rows)) == {2, 3}, "what was under way is done; what waited is not"
+    async with asyncio.timeout(10):  # its caller heard of the end before the writer's thread was through
+        while not (found := set(await db.read(rows))):
+            await asyncio.sleep(0.005)
+    assert found == {2, 3}, "what was under way is done; what waited is not"
