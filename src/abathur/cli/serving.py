@@ -29,7 +29,7 @@ from abathur.errors import AbathurError, InvalidInputError
 from abathur.runner import Runner
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
-ONE: Final = 0.3
+ONE: Final = 0.1
 """Seconds within which two signals are one: `timeout` sends it to the process and to its group."""
 MODULE: Final = "abathur_run_target"
 """The name that a module loaded from a file gets, so that it hides no other module."""
