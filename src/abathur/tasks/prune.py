@@ -1,7 +1,8 @@
 """Prune: remove tasks that ended long ago, with everything that belongs to them.
 
 A task stays as long as something that is left needs it: a task that waits for it and has not ended,
-its parent while that has not ended, its parts. So what a handler may still want to read is there.
+or that would wait for it if it were tried again, its parent while that has not ended, its parts. So
+what a handler may still want to read is there.
 """
 
 from __future__ import annotations
@@ -87,14 +88,16 @@ def _removable(ids: Sequence[str], cutoffs: Mapping[str, int]) -> Script[tuple[l
     found = yield Statement("batches.removable", ids=reading.ids_json(sorted(ids)))
     rows = {row["id"]: row for row in found}
     old = {task_id for task_id, row in rows.items() if _is_old(row, cutoffs)}
-    # A part that stays keeps its parent, and so on upwards.
+    needs = {task_id: [row["parent_task_id"]] for task_id, row in rows.items()}
+    for edge in (yield Statement("batches.unmet_within", ids=reading.ids_json(sorted(rows)))):
+        needs[edge["dependent_task_id"]].append(edge["prerequisite_task_id"])
+    # One that stays keeps its parent and what it still waits for, and so on upwards.
     stay = [task_id for task_id, row in rows.items() if row["is_needed"] or task_id not in old]
     kept = set(stay)
     while stay:
-        above = rows[stay.pop()]["parent_task_id"]
-        if above in rows and above not in kept:
-            kept.add(above)
-            stay.append(above)
+        above = {one for one in needs[stay.pop()] if one in rows} - kept
+        kept |= above
+        stay += above
     free = [rows[task_id] for task_id in sorted(old - kept)]
     return free, len(old) - len(free)
 

@@ -56,7 +56,8 @@ class Upkeep:
 
         With a task go its input and result, attempts, edges, idempotency key and the rows of the audit
         trail, in whose place a tombstone stands. A task stays while something that is left needs it: one
-        that waits for it, its parent while that has not ended, and its parts. It works in small
+        that waits for it, or would if it were tried again, its parent while that has not ended, and its
+        parts. It works in small
         transactions, so nobody waits long; what one has removed stays removed when it is cancelled.
         `progress` is called with the numbers of tasks that were looked at and that there are.
 
