@@ -140,6 +140,8 @@ async def test_a_long_chain_of_parts_goes_in_one_call(db):
     above = None
     for _ in range(70):
         above = await done(db, parent=above)
+    would = await db.tasks.prune(ALL, dry_run=True)
+    assert (would.tasks, would.needed) == (70, 0)
     assert (await db.tasks.prune(ALL)).tasks == 70
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from attrs import frozen
@@ -49,6 +50,7 @@ class Candidates:
 class Removal:
     """What became of a batch."""
 
+    ids: tuple[str, ...]
     by_status: Counter[str]
     audit_rows: int
     needed: int
@@ -63,29 +65,40 @@ def candidates(cutoffs: Mapping[str, int], before: str) -> Script[Candidates]:
     return Candidates(tuple(ids), page["id"] if page["n"] == PAGE else None, page["n"])
 
 
-def preview(ids: Sequence[str], cutoffs: Mapping[str, int]) -> Script[Removal]:
-    """What `remove` would do."""
-    free, needed = yield from _removable(ids, cutoffs)
-    return Removal(Counter(row["status"] for row in free), 0, needed)
+def preview(ids: Sequence[str], cutoffs: Mapping[str, int], gone: AbstractSet[str]) -> Script[Removal]:
+    """What `remove` would do, when it had removed those in `gone`."""
+    those = yield Statement("batches.that_need", ids=reading.ids_json(ids))
+    free, needed = yield from _removable(ids, cutoffs, [row["id"] for row in those if row["id"] in gone])
+    return _removal(free, 0, needed)
 
 
 def remove(ids: Sequence[str], cutoffs: Mapping[str, int], actor: str | None, now: int) -> Script[Removal]:
     """Remove those tasks that are still old enough and that nothing needs."""
     free, needed = yield from _removable(ids, cutoffs)
     if not free:
-        return Removal(Counter(), 0, needed)
+        return _removal((), 0, needed)
     gone = sorted(row["id"] for row in free)
-    by_status = Counter(row["status"] for row in free)
+    by_status = _removal(free, 0, needed).by_status
     rows = yield from audit.prune(gone, actor, now, by_status=dict(sorted(by_status.items())))
     for name in BELONGINGS:
         yield Statement(name, ids=reading.ids_json(gone))
     yield from moves.forget((row["id"], row["agent_type"], row["status"]) for row in free)
-    return Removal(by_status, rows, needed)
+    return _removal(free, rows, needed)
 
 
-def _removable(ids: Sequence[str], cutoffs: Mapping[str, int]) -> Script[tuple[list[Any], int]]:
-    """The rows of those that can go, and how many others are needed."""
-    found = yield Statement("batches.removable", ids=reading.ids_json(sorted(ids)))
+def _removal(free: Sequence[Any], audit_rows: int, needed: int) -> Removal:
+    return Removal(
+        tuple(row["id"] for row in free), Counter(row["status"] for row in free), audit_rows, needed
+    )
+
+
+def _removable(
+    ids: Sequence[str], cutoffs: Mapping[str, int], gone: Sequence[str] = ()
+) -> Script[tuple[list[Any], int]]:
+    """The rows of those that can go, when those in `gone` have gone, and how many others are needed."""
+    found = yield Statement(
+        "batches.removable", ids=reading.ids_json(sorted(ids)), going=reading.ids_json([*ids, *gone])
+    )
     rows = {row["id"]: row for row in found}
     old = {task_id for task_id, row in rows.items() if _is_old(row, cutoffs)}
     needs = {task_id: [row["parent_task_id"]] for task_id, row in rows.items()}

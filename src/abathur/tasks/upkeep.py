@@ -112,7 +112,8 @@ class Upkeep:
     ) -> None:
         try:
             if dry_run:
-                removal = await self._engine.read(prune.preview, ids, cutoffs)
+                removal = await self._engine.read(prune.preview, ids, cutoffs, done.gone)
+                done.gone.update(removal.ids)
             else:
                 removal = await self._engine.write(prune.remove, ids, cutoffs, self._actor)
         except ConstraintError as error:
@@ -132,6 +133,8 @@ class Upkeep:
 
 @define
 class _Done:
+    gone: set[str] = field(factory=set)
+    """Of a dry run, what would be gone."""
     by_status: Counter[str] = field(factory=Counter)
     audit_rows: int = 0
     needed: int = 0
