@@ -62,11 +62,11 @@ def decode_stored(text: Any) -> Any:
         return text  # a column of SQLite holds anything
     try:
         return decode(text)
-    except (msgspec.MsgspecError, ValueError):
+    except (msgspec.MsgspecError, ValueError, RecursionError):
         pass
     try:
         return json.loads(text or "")  # older versions wrote NaN
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

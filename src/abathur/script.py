@@ -42,13 +42,14 @@ class Statement:
 
     name: ``topic.name``, as it is defined. rows: mappings, or tuples whose places `columns` names; the
     statement is executed once for each, and answers with one row: how many rows of the table it
-    `changed` in all. columns: the parameters' names for rows that are tuples. params: the statement's
-    `:parameters`, as keyword arguments.
+    `changed` in all. columns: the parameters' names for rows that are tuples. damaged: text that is no
+    UTF-8, which somebody's SQL has left, is read too, with a lone surrogate for each wrong byte; else it
+    is an error. params: the statement's `:parameters`, as keyword arguments.
 
     A script that yields it receives a list of rows, which are read by column name.
     """
 
-    __slots__ = ("columns", "name", "params", "rows")
+    __slots__ = ("columns", "damaged", "name", "params", "rows")
 
     def __init__(
         self,
@@ -56,9 +57,11 @@ class Statement:
         /,
         rows: Sequence[Mapping[str, Any]] | Sequence[tuple[Any, ...]] | None = None,
         columns: tuple[str, ...] | None = None,
+        damaged: bool = False,
         **params: Any,
     ) -> None:
         self.name = name
+        self.damaged = damaged
         self.rows = rows
         self.columns = columns
         self.params = params

@@ -284,6 +284,7 @@ async def test_a_wrong_page_of_the_trail_is_refused(sealed, wrong):
 
 FIRST_FORM = {
     "test.raw_seals": "SELECT id, writer, sequence, sealed_at, ids FROM audit_seals ORDER BY id",
+    "test.kept": "SELECT id, digests FROM audit_seals ORDER BY id LIMIT 1",
     "test.raw_rows": (
         "SELECT id, timestamp, agent_id, task_id, action_type, action_data, result, actor FROM audit"
     ),
@@ -330,5 +331,17 @@ async def test_seals_of_the_first_form_are_verified_and_pruned(unopened, file):
         await db.run(_with, "test.alter", {"id": 3})
         report = await db.audit.verify()
         assert (report.ok, report.first_bad) == (False, 3)
+
+        # Also when the digests that the seal keeps are made to fit: it hashed more of them.
+        def fit():
+            rows = {row["id"]: row for row in (yield Statement("test.raw_rows"))}
+            (seal, *_) = yield Statement("test.kept")
+            digests = seal["digests"][:32] + stored_digest(rows[3])[:16] + seal["digests"][48:]
+            yield Statement("test.break_digests", id=seal["id"], digests=digests)
+
+        await db.run(execute, "test.drop_audit_seals_values")
+        await db.run(fit)
+        report = await db.audit.verify()
+        assert (report.ok, report.first_bad) == (False, 1)
     finally:
         await db.close()

@@ -106,6 +106,22 @@ async def test_a_failed_task_stays_while_another_is_blocked_by_it(db):
     assert (await db.tasks.prune(ALL)).tasks == 2
 
 
+@pytest.mark.parametrize("more", [0, 30])
+async def test_what_a_retry_would_wait_for_stays(db, more):
+    first = await db.tasks.enqueue("first", agent_type="first", max_attempts=1)
+    second = await db.tasks.enqueue("second", depends_on=[Prerequisite(first.id, on_failure="cancel")])
+    (claim,) = await db.tasks.claim("w", agent_types=["first"])
+    await db.tasks.fail(claim, "no")
+    for _ in range(more):  # then the two are not in one batch
+        await done(db, parent=second)
+    assert (await db.tasks.prune(Retention(failed=NOW))).needed == 1
+    assert (await db.tasks.prune(Retention(failed=NOW, completed=NOW))).needed == 1
+    assert (await db.tasks.retry(second)).status == "blocked"
+    await db.tasks.cancel(second)
+    assert (await db.tasks.prune(ALL)).tasks == 2
+    assert await db.tasks.list() == []
+
+
 async def test_parts_stay_with_their_parent_and_a_parent_with_its_parts(db):
     parent = await db.tasks.enqueue("parent", agent_type="parent")
     part = await done(db, parent=parent)
@@ -124,6 +140,8 @@ async def test_a_long_chain_of_parts_goes_in_one_call(db):
     above = None
     for _ in range(70):
         above = await done(db, parent=above)
+    would = await db.tasks.prune(ALL, dry_run=True)
+    assert (would.tasks, would.needed) == (70, 0)
     assert (await db.tasks.prune(ALL)).tasks == 70
 
 

@@ -13,6 +13,7 @@ from abathur.audit import ranges
 def test_a_set_survives_its_way_through_text(ids: set[int], first: int, last: int) -> None:
     text = ranges.to_text(ids)
     assert list(ranges.between(text, 1, 10**17)) == sorted(ids)
+    assert ranges.measure(text) == ((min(ids), max(ids), len(ids)) if ids else (0, 0, 0))
     assert list(ranges.between(text, first, last)) == sorted(one for one in ids if first <= one <= last)
 
 
@@ -21,6 +22,10 @@ def test_neighbours_are_joined() -> None:
     assert ranges.to_text([]) == ""
 
 
-@pytest.mark.parametrize("text", ["", "x", "1-", "-1", "1,,2", "0", "01", "1 - 2", None, 7, b"1", "9" * 30])
+NONSENSE = ["", "x", "1-", "-1", "1,,2", "0", "01", "1 - 2", None, 7, b"1", "9" * 30, "5-3", "1-4,4", "3,1"]
+
+
+@pytest.mark.parametrize("text", NONSENSE)
 def test_what_is_no_such_text_holds_no_ids(text: object) -> None:
     assert list(ranges.between(text, 1, 10**17)) == []
+    assert ranges.measure(text) == (0, 0, 0)

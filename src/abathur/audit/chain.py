@@ -77,6 +77,12 @@ class Span:
         return cls(int(match[1]), int(match[2])) if match else cls(0, 0)
 
 
+def is_first_form(seal: Any, kept: int) -> bool:
+    """Whether a seal that keeps so many digits of digests is of the first form."""
+    span = Span.of(seal)
+    return kept == KEPT_BEFORE * (span.last - span.first + 1)
+
+
 def start_of(text: object) -> int | None:
     """The id of the last row from before the trail, as `abathur_meta` has it; None if it cannot be read."""
     match = re.fullmatch(r"\d{1,18}", str(text or 0), re.ASCII)

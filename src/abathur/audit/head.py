@@ -78,17 +78,21 @@ def checkpoint(now: int) -> Script[bool]:
 
 
 def _last_checkpoint() -> Script[AuditHead]:
-    (known,) = yield Statement("audit.database_id")
-    rows = yield Statement("audit.last_checkpoint")
+    (known,) = yield Statement("audit.database_id", damaged=True)
+    rows = yield Statement("audit.last_checkpoint", damaged=True)
     database_id = str(known["database_id"] or "")
     if not rows:
         return AuditHead(database_id, 0, 0, GENESIS)
-    return AuditHead(database_id, rows[0]["last_seal"], rows[0]["last_row"], rows[0]["hash"])
+    last_row = rows[0]["last_row"]
+    # Somebody's SQL may have put anything there; `verify` says so.
+    return AuditHead(
+        database_id, rows[0]["last_seal"], last_row if isinstance(last_row, int) else 0, str(rows[0]["hash"])
+    )
 
 
 def _joined(at: AuditHead) -> Script[AuditHead]:
     """The head after the next seals, `PAGE` of them at most."""
-    seals = yield Statement("audit.seals_since", after=at.last_seal, limit=PAGE)
+    seals = yield Statement("audit.seals_since", damaged=True, after=at.last_seal, limit=PAGE)
     joined, last_row = at.hash, at.last_row
     for seal in seals:
         joined = join(joined, seal["hash"])

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from abathur import payload, times
 from abathur.audit import ranges
-from abathur.audit.chain import KEPT_BEFORE, start_of
+from abathur.audit.chain import KEPT_BEFORE, is_first_form, start_of
 from abathur.audit.entries import append, stored_digest
 from abathur.script import Script, Statement
 
@@ -22,8 +22,12 @@ def prune(task_ids: Sequence[str], actor: str | None, now: int, **about: Any) ->
     What is left is a tombstone, which says which rows are gone and digests them, and a row of the
     trail that digests the tombstone. `about` goes into that row. The append-only triggers let rows go
     only while the guard is up, which is taken down in the same transaction.
+
+    Seals of the first form hash more of a row's digest than they keep; they are the oldest. While there
+    are any, the row of the trail keeps the whole digests of those that are removed: without them nothing
+    would vouch for the other rows of such a seal.
     """
-    rows = yield Statement("batches.trail_of", ids=payload.batch(sorted(task_ids)))
+    rows = yield Statement("batches.trail_of", damaged=True, ids=payload.batch(sorted(task_ids)))
     if not rows:
         return 0
     ids = payload.batch([row["id"] for row in rows])
@@ -49,8 +53,11 @@ def prune(task_ids: Sequence[str], actor: str | None, now: int, **about: Any) ->
             ids=listed,
             digest=digest.text,
         )
-        about = {"tombstone": number, "digest": digest.text, **about}
-    said = payload.encode({"rows": len(rows), "tasks": len(task_ids), **about}, "the audit data")
+        about = {"tombstone": number, "digest": digest.text, "ids": payload.digest(listed), **about}
+        oldest = yield Statement("audit.oldest_seal")
+        if any(is_first_form(seal, seal["kept"]) for seal in oldest):
+            about["whole"] = "".join([stored_digest(row) for row in sealed])
+    said = payload.batch({"rows": len(rows), "tasks": len(task_ids), **about})
     yield from append([(times.iso(now), None, PRUNED, said, actor)])
     return len(rows)
 

@@ -22,8 +22,23 @@ def to_text(ids: Iterable[int]) -> str:
 
 def between(text: object, first: int, last: int) -> Iterator[int]:
     """Those ids of a stored text that lie between two, in order; none for what is no such text."""
+    for low, high in _spans(text):
+        yield from range(max(low, first), min(high, last) + 1)
+
+
+def measure(text: object) -> tuple[int, int, int]:
+    """The first id of a stored text, the last, and how many there are; zeros for what is no such text."""
+    spans = _spans(text)
+    return (spans[0][0], spans[-1][1], sum(high - low + 1 for low, high in spans)) if spans else (0, 0, 0)
+
+
+def _spans(text: object) -> list[tuple[int, int]]:
     if not isinstance(text, str) or not _TEXT.fullmatch(text):
-        return
-    for part in text.split(","):
-        low, _, high = part.partition("-")
-        yield from range(max(int(low), first), min(int(high or low), last) + 1)
+        return []
+    parts = [part.partition("-") for part in text.split(",")]
+    spans = [(int(low), int(high or low)) for low, _, high in parts]
+    ids = [0, *(one for span in spans for one in span)]
+    rises = all(low <= high for low, high in spans) and all(
+        before < after for before, after in zip(ids[::2], ids[1::2], strict=False)
+    )
+    return spans if rises else []

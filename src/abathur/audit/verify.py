@@ -7,22 +7,14 @@ from typing import Any
 from attrs import define, field
 
 from abathur import payload
-from abathur.audit.chain import GENESIS, KEPT, KEPT_BEFORE, Span, join, seal_hash
+from abathur.audit.chain import GENESIS, KEPT, KEPT_BEFORE, Span, is_first_form, join, seal_hash
 from abathur.audit.cutting import CUT
 from abathur.audit.entries import stored_digest
 from abathur.audit.head import AuditHead
-from abathur.audit.pruning import PRUNED, TombstoneDigest
+from abathur.audit.pruning import PRUNED
 from abathur.audit.reading import Bounds, Cut, Page
+from abathur.audit.tombstones import Bad, Gone, Stones
 from abathur.models import AuditReport
-
-
-class _Bad(Exception):  # noqa: N818  # what ends the check, inside of this module
-    """What is wrong, and the first row that it concerns, if it is known."""
-
-    def __init__(self, row_id: int | None, problem: str) -> None:
-        super().__init__(problem)
-        self.row_id = row_id
-        self.problem = problem
 
 
 @define
@@ -42,10 +34,8 @@ class Check:
     last_seal: int = 0
     _heads: dict[str, tuple[int, str]] = field(factory=dict)
     """The last sequence and hash of each writer."""
-    _stones: dict[int, tuple[Any, TombstoneDigest]] = field(factory=dict)
-    _vouched: dict[int, str] = field(factory=dict)
-    """Tombstones that a sealed row vouches for -> the digest that it gives."""
-    _cuts: set[tuple[object, object, object]] = field(factory=set)
+    _stones: Stones = field(factory=Stones)
+    _cuts: set[tuple[str, ...]] = field(factory=set)
     """The cuts that a sealed row vouches for."""
     _checkpoint: int = 0
 
@@ -93,7 +83,7 @@ class Check:
     def _guard(self, step: Any, *args: Any) -> None:
         try:
             step(*args)
-        except _Bad as found:
+        except Bad as found:
             self.first_bad, self.problem = found.row_id, found.problem
 
     # -- the parts -----------------------------------------------------------------------------
@@ -101,36 +91,37 @@ class Check:
     def _start(self) -> None:
         bounds, pinned = self.bounds, self.pinned
         if not bounds.start_is_known:
-            raise _Bad(None, "Where the trail starts cannot be read from abathur_meta.")
+            raise Bad(None, "Where the trail starts cannot be read from abathur_meta.")
         if bounds.first_row < 1:
-            raise _Bad(bounds.first_row, f"Row {bounds.first_row} was inserted: ids begin at 1.")
+            raise Bad(bounds.first_row, f"Row {bounds.first_row} was inserted: ids begin at 1.")
         if bounds.lowest < 1:
             what = f"A seal, checkpoint or tombstone has the number {bounds.lowest}"
-            raise _Bad(None, f"{what}: it was inserted, as they begin at 1.")
+            raise Bad(None, f"{what}: it was inserted, as they begin at 1.")
         if pinned is not None and pinned.database_id != bounds.database_id:
             those = f"{pinned.database_id}; this one is {bounds.database_id}"
-            raise _Bad(None, f"The pinned head is of database {those}.")
+            raise Bad(None, f"The pinned head is of database {those}.")
         if bounds.cut is not None:
             self._start_at(bounds.cut)
 
     def _start_at(self, cut: Cut) -> None:
         first, pinned = self.bounds.first_sealed, self.pinned
         if 0 < first <= cut.last_row:
-            raise _Bad(first, f"Row {first} was inserted: the rows up to {cut.last_row} had been cut off.")
+            raise Bad(first, f"Row {first} was inserted: the rows up to {cut.last_row} had been cut off.")
         if pinned is not None and 0 < pinned.last_seal < cut.last_seal:
             cut_off = f"the history up to seal {cut.last_seal} was cut off after its tasks were pruned"
-            raise _Bad(
+            raise Bad(
                 None, f"The pinned head, of seal {pinned.last_seal}, is too old to be proved: {cut_off}."
             )
         if pinned is not None and pinned.last_seal == cut.last_seal and pinned.hash != cut.hash:
-            raise _Bad(None, f"The pinned head, of seal {pinned.last_seal}, is not in the history.")
+            raise Bad(None, f"The pinned head, of seal {pinned.last_seal}, is not in the history.")
 
     def _take(self, page: Page) -> None:
         if not page.seals:
-            raise _Bad(None, "The last seals were removed.")
-        for number, stone in page.tombstones.items():
-            self._stones.setdefault(number, (stone, TombstoneDigest(stone["ids"])))
-        checkpoints = dict(page.checkpoints)
+            raise Bad(None, "The last seals were removed.")
+        self._stones.meet(page.tombstones)
+        # One that was made meanwhile may follow another that was made behind our back.
+        last = self.bounds.last_checkpoint
+        checkpoints = {seal: one for seal, one in page.checkpoints.items() if seal <= last}
         for seal in page.seals:
             self._seal(seal, page)
             if self.pinned is not None and self.last_seal < self.pinned.last_seal <= seal["id"]:
@@ -139,37 +130,40 @@ class Check:
             if (checkpoint := checkpoints.pop(seal["id"], None)) is not None:
                 self._agree(checkpoint)
         for seal_id in sorted(checkpoints):
-            raise _Bad(None, f"Seal {seal_id}, which a checkpoint has seen, was removed.")
+            raise Bad(None, f"Seal {seal_id}, which a checkpoint has seen, was removed.")
         for row in page.orphans:
             what = f"Task {row['task_id']}, of which row {row['id']} tells, was removed without being pruned."
-            raise _Bad(row["id"], what)
+            raise Bad(row["id"], what)
 
     def _seal(self, seal: Any, page: Page) -> None:
         """Check one seal against its writer's previous one and against its rows."""
         span = Span.of(seal)
         self.seals += 1
         if not span.first:
-            raise _Bad(self.next_row, f"The seal that row {self.next_row} should have cannot be read.")
+            raise Bad(self.next_row, f"The seal that row {self.next_row} should have cannot be read.")
         if span.first > self.next_row:
             # Ids are given without gaps, so what lies between two seals is not ours or is gone.
             found = sorted(one for one in page.rows if self.next_row <= one < span.first)
             if found:
-                raise _Bad(found[0], f"Row {found[0]} is covered by no seal: it was inserted.")
+                raise Bad(found[0], f"Row {found[0]} is covered by no seal: it was inserted.")
             gone = f"Rows {self.next_row} to {span.first - 1} and their seals were removed."
-            raise _Bad(self.next_row, gone)
+            raise Bad(self.next_row, gone)
         if span.first < self.next_row:
-            raise _Bad(span.first, f"Row {span.first} is covered by two seals.")
-        hashed = self._rows(seal, span, page)
+            raise Bad(span.first, f"Row {span.first} is covered by two seals.")
+        digests = self._rows(seal, span, page)
         if seal["id"] != self.last_seal + 1:
-            raise _Bad(span.first, f"Seals {self.last_seal + 1} to {seal['id'] - 1} were removed.")
+            raise Bad(span.first, f"Seals {self.last_seal + 1} to {seal['id'] - 1} were removed.")
         sequence, head = self._heads.get(seal["writer"]) or self._before(seal)
         follows = seal["sequence"] == sequence + 1 and seal["previous"] == head
-        if hashed is not None:
+        if any(isinstance(one, Gone) for one in digests):
+            self._stones.prove_later(seal, head, sequence + 1, digests)
+        else:
+            hashed = "".join(map(str, digests))
             made = seal_hash(head, seal["writer"], sequence + 1, seal["sealed_at"], seal["ids"], hashed)
             follows = follows and seal["hash"] == made
         if not follows:
             which = f"The seal of rows {span.first} to {span.last}"
-            raise _Bad(span.first, f"{which} does not follow from the one before it.")
+            raise Bad(span.first, f"{which} does not follow from the one before it.")
         self._heads[seal["writer"]] = (sequence + 1, seal["hash"])
         self.joined = join(self.joined, seal["hash"])
         self.next_row = span.last + 1
@@ -180,15 +174,15 @@ class Check:
             return 0, GENESIS
         return seal["sequence"] - 1, seal["previous"]
 
-    def _rows(self, seal: Any, span: Span, page: Page) -> str | None:
+    def _rows(self, seal: Any, span: Span, page: Page) -> list[str | Gone]:
         """Check the rows of a seal against the digests that it keeps; return what it hashes.
 
-        That is None for a seal of the first form with pruned rows: it hashed more of their digests than
-        it kept. The next seal and the checkpoints vouch for its hash.
+        A seal of the first form hashed more of each digest than it kept, so of its pruned rows that is
+        not known here.
         """
         kept = seal["digests"] if isinstance(seal["digests"], str) else ""
-        width = KEPT_BEFORE if len(kept) == KEPT_BEFORE * (span.last - span.first + 1) else KEPT
-        whole: list[str] = []
+        width = KEPT_BEFORE if is_first_form(seal, len(kept)) else KEPT
+        whole: list[str | Gone] = []
         gone = 0
         for place, row_id in enumerate(range(span.first, span.last + 1)):
             digest = kept[place * width : (place + 1) * width]
@@ -196,23 +190,22 @@ class Check:
             row = page.rows.get(row_id)
             if row is None:
                 if number is None:
-                    raise _Bad(row_id, f"Row {row_id} was removed.")
-                self._stones[number][1].add(row_id, digest)
+                    raise Bad(row_id, f"Row {row_id} was removed.")
+                whole.append(missed := Gone(row_id, number))
+                self._stones.miss(missed, digest)
                 gone += 1
                 continue
             if number is not None:
-                raise _Bad(row_id, f"Row {row_id} was inserted: the row with this id had been pruned.")
+                raise Bad(row_id, f"Row {row_id} was inserted: the row with this id had been pruned.")
             full = stored_digest(row)
             if full[:width] != digest:
-                raise _Bad(row_id, f"Row {row_id} was altered.")
+                raise Bad(row_id, f"Row {row_id} was altered.")
             whole.append(full)
             if row["action_type"] in (PRUNED, CUT):
                 self._hear(row)
-        self.rows += len(whole)
+        self.rows += len(whole) - gone
         self.pruned += gone
-        if width == KEPT:
-            return kept
-        return None if gone else "".join(whole)
+        return [kept] if width == KEPT else whole
 
     def _hear(self, row: Any) -> None:
         """A row that vouches for a tombstone or for a cut."""
@@ -220,23 +213,24 @@ class Check:
         if not isinstance(said, dict):
             return
         if row["action_type"] == CUT:
-            self._cuts.add((said.get("last_seal"), said.get("last_row"), said.get("hash")))
-        elif isinstance(said.get("tombstone"), int):
-            self._vouched[said["tombstone"]] = str(said.get("digest"))
+            names = ("starts_after", "last_seal", "last_row", "hash")
+            self._cuts.add(tuple(str(said.get(name)) for name in names))
+        else:
+            self._stones.hear(said)
 
     def _pin(self, pinned: AuditHead, seal: Any) -> None:
         """The first seal that is not before the pinned one must be that one, with the same history."""
         if seal["id"] != pinned.last_seal or self.joined != pinned.hash:
             which = f"of seal {pinned.last_seal} and row {pinned.last_row}"
-            raise _Bad(None, f"The pinned head, {which}, is not in the history: what it saw was replaced.")
+            raise Bad(None, f"The pinned head, {which}, is not in the history: what it saw was replaced.")
 
     def _agree(self, checkpoint: Any) -> None:
         seal = checkpoint["last_seal"]
         self.checkpoints += 1
         if checkpoint["previous"] != self._checkpoint:
-            raise _Bad(None, f"A checkpoint between seals {self._checkpoint} and {seal} was removed.")
+            raise Bad(None, f"A checkpoint between seals {self._checkpoint} and {seal} was removed.")
         if checkpoint["hash"] != self.joined or checkpoint["last_row"] != self.next_row - 1:
-            raise _Bad(
+            raise Bad(
                 None,
                 f"The checkpoint after seal {seal} does not agree with the seals before it: "
                 f"one of those after seal {self._checkpoint} was replaced, or the checkpoint was.",
@@ -246,36 +240,23 @@ class Check:
     def _end(self) -> None:
         bounds, pinned = self.bounds, self.pinned
         if bounds.unsealed:
-            raise _Bad(bounds.unsealed, f"Row {bounds.unsealed} is covered by no seal: it was inserted.")
+            raise Bad(bounds.unsealed, f"Row {bounds.unsealed} is covered by no seal: it was inserted.")
+        if bounds.issued is None:
+            raise Bad(None, "The last id that was given to a row cannot be read from sqlite_sequence.")
         if bounds.issued >= self.next_row:
             gone = f"Rows {self.next_row} to {bounds.issued} and their seals were removed."
-            raise _Bad(self.next_row, gone)
+            raise Bad(self.next_row, gone)
         if bounds.last_checkpoint > self.last_seal:
             gone = f"The seals up to {bounds.last_checkpoint}, which a checkpoint has seen, were removed."
-            raise _Bad(self.next_row, gone)
+            raise Bad(self.next_row, gone)
         if pinned is not None and pinned.last_seal > self.last_seal:
             gone = f"The rows up to {pinned.last_row}, which the pinned head has seen, were removed."
-            raise _Bad(self.next_row, gone)
+            raise Bad(self.next_row, gone)
         cut = bounds.cut
-        if cut is not None and (cut.last_seal, cut.last_row, cut.hash) not in self._cuts:
-            gone = f"Rows {bounds.starts_after + 1} to {cut.last_row} and their seals were removed"
-            raise _Bad(bounds.starts_after + 1, f"{gone}: no row vouches for a cut there.")
-        # A newer tombstone may be vouched for by a row that was not read.
-        stones = [number for number in sorted(self._stones) if number <= bounds.last_tombstone]
-        if len(stones) != bounds.tombstones:
-            raise _Bad(None, "A tombstone stands where no rows were pruned: it was inserted, or altered.")
-        for number in stones:
-            self._tombstone(number)
-
-    def _tombstone(self, number: int) -> None:
-        stone, found = self._stones[number]
-        if not found.n:
-            raise _Bad(None, f"Tombstone {number} has no rows that were pruned: it was inserted, or altered.")
-        says = {"first_row": found.first, "last_row": found.last, "n": found.n, "digest": found.text}
-        rows = f"Rows {found.first} to {found.last}"
-        # Of one whose first rows were cut off, not all is there to be compared.
-        is_whole = self.bounds.cut is None or stone["first_row"] > self.bounds.cut.last_row
-        if is_whole and any(stone[name] != value for name, value in says.items()):
-            raise _Bad(found.first, f"{rows} are not those that tombstone {number} has the place of.")
-        if self._vouched.get(number) != stone["digest"]:
-            raise _Bad(found.first, f"{rows} were removed: no row vouches for tombstone {number}.")
+        if cut is not None:
+            first = bounds.starts_after + 1
+            if (str(first - 1), str(cut.last_seal), str(cut.last_row), cut.hash) not in self._cuts:
+                gone = f"Rows {first} to {cut.last_row} and their seals were removed"
+                raise Bad(first, f"{gone}: no row vouches for a cut there.")
+        cut_after = 0 if cut is None else cut.last_row
+        self._stones.check(bounds.last_tombstone, bounds.tombstones, cut_after)

@@ -55,6 +55,10 @@ class Hop(sqlite3.Connection):
         return super().execute(sql, parameters)
 
 
+def _with_surrogates(raw: bytes) -> str:
+    return raw.decode("utf-8", "surrogateescape")
+
+
 class Executor:
     """Executes the statements of scripts on a connection; lives on the connection's thread."""
 
@@ -79,7 +83,12 @@ class Executor:
             return cursor.execute(step.sql, tuple(step.params)).fetchall()
         query = self._catalog[step.name]
         if step.rows is None:
-            return cursor.execute(query.positional, query.bind(step.params)).fetchall()
+            try:
+                return cursor.execute(query.positional, query.bind(step.params)).fetchall()
+            except sqlite3.OperationalError as error:
+                if not step.damaged or not str(error).startswith("Could not decode to UTF-8"):
+                    raise
+            return self._damaged(query.positional, query.bind(step.params))
         rows: Any = step.rows
         if step.columns is None:
             rows = map(query.bind, rows)
@@ -87,6 +96,14 @@ class Executor:
             rows = map(arrange, rows)
         cursor.executemany(query.positional, rows)
         return [{"changed": cursor.rowcount}]
+
+    def _damaged(self, sql: str, params: Any) -> list[Any]:
+        """Execute a query again whose answer holds text that is no UTF-8."""
+        self.connection.text_factory = _with_surrogates
+        try:
+            return self._cursor.execute(sql, params).fetchall()
+        finally:
+            self.connection.text_factory = str
 
     def control(self, sql: str) -> None:
         """Execute COMMIT, SAVEPOINT and the like."""

@@ -1,13 +1,15 @@
 """Prune: remove tasks that ended long ago, with everything that belongs to them.
 
 A task stays as long as something that is left needs it: a task that waits for it and has not ended,
-its parent while that has not ended, its parts. So what a handler may still want to read is there.
+or that would wait for it if it were tried again, its parent while that has not ended, its parts. So
+what a handler may still want to read is there.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from attrs import frozen
@@ -48,6 +50,7 @@ class Candidates:
 class Removal:
     """What became of a batch."""
 
+    ids: tuple[str, ...]
     by_status: Counter[str]
     audit_rows: int
     needed: int
@@ -62,40 +65,55 @@ def candidates(cutoffs: Mapping[str, int], before: str) -> Script[Candidates]:
     return Candidates(tuple(ids), page["id"] if page["n"] == PAGE else None, page["n"])
 
 
-def preview(ids: Sequence[str], cutoffs: Mapping[str, int]) -> Script[Removal]:
-    """What `remove` would do."""
-    free, needed = yield from _removable(ids, cutoffs)
-    rows = yield Statement("batches.trail_of", ids=reading.ids_json(sorted(row["id"] for row in free)))
-    return Removal(Counter(row["status"] for row in free), len(rows), needed)
+def preview(ids: Sequence[str], cutoffs: Mapping[str, int], gone: AbstractSet[str]) -> Script[Removal]:
+    """What `remove` would do, when it had removed those in `gone`."""
+    those = yield Statement("batches.that_need", ids=reading.ids_json(ids))
+    free, needed = yield from _removable(ids, cutoffs, [row["id"] for row in those if row["id"] in gone])
+    rows = yield Statement(
+        "batches.trail_of", damaged=True, ids=reading.ids_json(sorted(row["id"] for row in free))
+    )
+    return _removal(free, len(rows), needed)
 
 
 def remove(ids: Sequence[str], cutoffs: Mapping[str, int], actor: str | None, now: int) -> Script[Removal]:
     """Remove those tasks that are still old enough and that nothing needs."""
     free, needed = yield from _removable(ids, cutoffs)
     if not free:
-        return Removal(Counter(), 0, needed)
+        return _removal((), 0, needed)
     gone = sorted(row["id"] for row in free)
-    by_status = Counter(row["status"] for row in free)
+    by_status = _removal(free, 0, needed).by_status
     rows = yield from audit.prune(gone, actor, now, by_status=dict(sorted(by_status.items())))
     for name in BELONGINGS:
         yield Statement(name, ids=reading.ids_json(gone))
     yield from moves.forget((row["id"], row["agent_type"], row["status"]) for row in free)
-    return Removal(by_status, rows, needed)
+    return _removal(free, rows, needed)
 
 
-def _removable(ids: Sequence[str], cutoffs: Mapping[str, int]) -> Script[tuple[list[Any], int]]:
-    """The rows of those that can go, and how many others are needed."""
-    found = yield Statement("batches.removable", ids=reading.ids_json(sorted(ids)))
+def _removal(free: Sequence[Any], audit_rows: int, needed: int) -> Removal:
+    return Removal(
+        tuple(row["id"] for row in free), Counter(row["status"] for row in free), audit_rows, needed
+    )
+
+
+def _removable(
+    ids: Sequence[str], cutoffs: Mapping[str, int], gone: Sequence[str] = ()
+) -> Script[tuple[list[Any], int]]:
+    """The rows of those that can go, when those in `gone` have gone, and how many others are needed."""
+    found = yield Statement(
+        "batches.removable", ids=reading.ids_json(sorted(ids)), going=reading.ids_json([*ids, *gone])
+    )
     rows = {row["id"]: row for row in found}
     old = {task_id for task_id, row in rows.items() if _is_old(row, cutoffs)}
-    # A part that stays keeps its parent, and so on upwards.
+    needs = {task_id: [row["parent_task_id"]] for task_id, row in rows.items()}
+    for edge in (yield Statement("batches.unmet_within", ids=reading.ids_json(sorted(rows)))):
+        needs[edge["dependent_task_id"]].append(edge["prerequisite_task_id"])
+    # One that stays keeps its parent and what it still waits for, and so on upwards.
     stay = [task_id for task_id, row in rows.items() if row["is_needed"] or task_id not in old]
     kept = set(stay)
     while stay:
-        above = rows[stay.pop()]["parent_task_id"]
-        if above in rows and above not in kept:
-            kept.add(above)
-            stay.append(above)
+        above = {one for one in needs[stay.pop()] if one in rows} - kept
+        kept |= above
+        stay += above
     free = [rows[task_id] for task_id in sorted(old - kept)]
     return free, len(old) - len(free)
 

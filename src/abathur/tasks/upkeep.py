@@ -56,7 +56,8 @@ class Upkeep:
 
         With a task go its input and result, attempts, edges, idempotency key and the rows of the audit
         trail, in whose place a tombstone stands. A task stays while something that is left needs it: one
-        that waits for it, its parent while that has not ended, and its parts. It works in small
+        that waits for it, or would if it were tried again, its parent while that has not ended, and its
+        parts. It works in small
         transactions, so nobody waits long; what one has removed stays removed when it is cancelled.
         `progress` is called with the numbers of tasks that were looked at and that there are.
 
@@ -111,7 +112,8 @@ class Upkeep:
     ) -> None:
         try:
             if dry_run:
-                removal = await self._engine.read(prune.preview, ids, cutoffs)
+                removal = await self._engine.read(prune.preview, ids, cutoffs, done.gone)
+                done.gone.update(removal.ids)
             else:
                 removal = await self._engine.write(prune.remove, ids, cutoffs, self._actor)
         except ConstraintError as error:
@@ -131,6 +133,8 @@ class Upkeep:
 
 @define
 class _Done:
+    gone: set[str] = field(factory=set)
+    """Of a dry run, what would be gone."""
     by_status: Counter[str] = field(factory=Counter)
     audit_rows: int = 0
     needed: int = 0

@@ -10,6 +10,9 @@ INSERT INTO audit_seals (id, writer, sequence, sealed_at, ids, digests, previous
 VALUES (COALESCE((SELECT MAX(id) FROM audit_seals), (SELECT MAX(last_seal) FROM audit_checkpoints), 0) + 1,
         :writer, :sequence, :sealed_at, :ids, :digests, :previous, :hash)
 
+-- oldest_seal: the first seal that is there, and how many digits of digests it keeps.
+SELECT ids, length(digests) AS kept FROM audit_seals ORDER BY id LIMIT 1
+
 -- list: rows in the order of writing.
 SELECT id, timestamp, actor, agent_id, action_type, task_id, action_data, result FROM audit
 WHERE id > :after AND (CAST(:action AS TEXT) IS NULL OR action_type = :action)

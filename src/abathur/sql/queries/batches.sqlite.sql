@@ -54,15 +54,30 @@ FROM json_each(:ids) AS wanted JOIN audit AS a ON a.task_id = wanted.value
 -- remove_trail: remove rows of the trail, by id; only while the guard is up.
 DELETE FROM audit WHERE id IN (SELECT value FROM json_each(:ids))
 
--- removable: the tasks of a batch, and whether something that is left needs them.
+-- removable: the tasks of a batch, and whether something needs them that is left when those in `going` are gone.
 SELECT t.id, t.agent_type, t.status, t.completed_at, t.parent_task_id,
        EXISTS (SELECT 1 FROM task_dependencies AS d JOIN tasks AS w ON w.id = d.dependent_task_id
                WHERE d.prerequisite_task_id = t.id AND w.status NOT IN ('completed', 'failed', 'cancelled'))
+       OR EXISTS (SELECT 1 FROM task_dependencies AS d JOIN tasks AS w ON w.id = d.dependent_task_id
+                  WHERE d.prerequisite_task_id = t.id AND d.resolved_at IS NULL
+                    AND w.id NOT IN (SELECT value FROM json_each(:going)))
        OR EXISTS (SELECT 1 FROM tasks AS p
                   WHERE p.id = t.parent_task_id AND p.status NOT IN ('completed', 'failed', 'cancelled'))
        OR EXISTS (SELECT 1 FROM tasks AS c
-                  WHERE c.parent_task_id = t.id AND c.id NOT IN (SELECT value FROM json_each(:ids))) AS is_needed
+                  WHERE c.parent_task_id = t.id AND c.id NOT IN (SELECT value FROM json_each(:going))) AS is_needed
 FROM json_each(:ids) AS wanted JOIN tasks AS t ON t.id = wanted.value
+
+-- that_need: the parts of tasks, and those that a retry would let wait for them.
+SELECT c.id FROM json_each(:ids) AS wanted JOIN tasks AS c ON c.parent_task_id = wanted.value
+UNION
+SELECT d.dependent_task_id FROM json_each(:ids) AS wanted
+JOIN task_dependencies AS d ON d.prerequisite_task_id = wanted.value AND d.resolved_at IS NULL
+
+-- unmet_within: what tasks of a batch never got, as far as it is of the batch too; a retry waits for it.
+SELECT d.dependent_task_id, d.prerequisite_task_id
+FROM json_each(:ids) AS wanted
+JOIN task_dependencies AS d ON d.dependent_task_id = wanted.value AND d.resolved_at IS NULL
+WHERE d.prerequisite_task_id IN (SELECT value FROM json_each(:ids))
 
 -- remove_content: remove the inputs and results of tasks.
 DELETE FROM task_content WHERE task_id IN (SELECT value FROM json_each(:ids))
