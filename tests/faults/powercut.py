@@ -156,6 +156,10 @@ class Disk:
     """What was done to names since: the file that a name was given to, or None if it was taken away."""
     journaled: int = 0
     """How many of those a file system with a journal has made durable with the sync of any file."""
+    has_journal: bool | None = None
+    """None: each cut draws. SQLite takes no notice when the sync of a directory fails; then only a journal
+    helps, which the common file systems have.
+    """
 
     def do(self, entry: Entry) -> None:
         """Take part in what happened."""
@@ -182,7 +186,9 @@ class Disk:
             case "s":
                 self.names[name].sync()
                 self.journaled = len(self.pending)
-            case "f" if name != ".":
+            case "f" if name == ".":
+                self.has_journal = True
+            case "f":
                 self.names[name].lose(self.draw)
             case _:
                 pass
@@ -202,7 +208,7 @@ class Disk:
 
     def after_a_cut(self) -> dict[str, bytearray]:
         """What the directory may hold after the power went: contents by name."""
-        first = self.draw.choice((0, self.journaled))
+        first = self.draw.choice((0, self.journaled)) if self.has_journal is None else self.journaled
         known = self.draw.choice((first, len(self.pending), self.draw.randint(first, len(self.pending))))
         return {name: file.after_a_cut(self.draw) for name, file in self._names(known).items()}
 

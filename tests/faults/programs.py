@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from abathur import Claim, Database
+from abathur.engines import connection, wal
 from abathur.engines import sqlite as engine
-from abathur.engines import wal
-from abathur.engines.connection import Executor
 from abathur.errors import AbathurError
 from abathur.script import Script
 from tests.faults.nursery import Child
@@ -67,21 +66,36 @@ async def initialize(child: Child) -> None:
 
 
 async def initialize_until(child: Child, statement: int) -> None:
-    """Initialize, and die at this statement, counted from 1; 0 lives, and says how many there were."""
-    count = 0
-    execute = Executor._execute
+    """Initialize, and die at this statement, counted from 1; 0 lives, and says how many there were.
 
-    def counted(self: Executor, step: Any) -> Any:
+    SQLite counts: what the backup executes, and PRAGMA, BEGIN and COMMIT, are among them.
+    """
+    count = 0
+
+    def tick(_: str) -> None:
         nonlocal count
         count += 1
         if count == statement:
             os.kill(os.getpid(), signal.SIGKILL)
-        return execute(self, step)
 
-    Executor._execute = counted  # type: ignore[method-assign]
-    async with database(child):
-        pass
+    class Traced(connection.Hop):
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **options)
+            self.set_trace_callback(tick)
+
+    connect = sqlite3.connect
+
+    def traced(*args: Any, **options: Any) -> sqlite3.Connection:
+        made = connect(*args, **options)
+        made.set_trace_callback(tick)
+        return made
+
+    connection.Hop = Traced  # type: ignore[misc]
+    sqlite3.connect = traced  # type: ignore[assignment]
+    db = database(child)
+    await db.initialize()
     child.say("statements", count)
+    await db.close()
 
 
 async def enqueue(child: Child) -> None:
@@ -319,9 +333,14 @@ async def starve(child: Child, method: str, extra: int | None) -> None:
     await end(child, db)
 
 
-async def recorded(child: Child, log: str, durability: str) -> None:
-    """A load in two sessions, so that the log beside the database is made twice; a sync may fail in it."""
+async def recorded(child: Child, log: str, durability: str, mutant: bool = False) -> None:
+    """A load in two sessions, so that the log beside the database is made twice; a sync may fail in it.
+
+    The mutant syncs nothing.
+    """
     short_log()
+    if mutant:
+        engine._pragmas = lambda _: ("synchronous=OFF", "wal_autocheckpoint=12")  # type: ignore[assignment]
     child.record(log)
     child.arm()
     for _ in range(2):

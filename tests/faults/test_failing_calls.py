@@ -19,6 +19,7 @@ FAULTS = {
     "EIO once": Fault(),
     "ENOSPC once": Fault(error=errno.ENOSPC, kinds=SPACE),
     "EINTR once": Fault(error=errno.EINTR),
+    "EMFILE once": Fault(error=errno.EMFILE, kinds=("open",)),
     "EIO for ever": Fault(for_ever=True, kinds=NOT_LOCKS),
     "half a write, then ENOSPC for ever": Fault(
         what=SHORT, error=errno.ENOSPC, for_ever=True, kinds=("write", "size")
@@ -34,6 +35,20 @@ def may_come_back(fault: Fault, end: End) -> bool:
     return fault.for_ever and "write" in fault.kinds and end.hit.startswith(("fsync", "fdatasync"))
 
 
+def test_a_commit_that_could_not_be_synced_is_not_there_after_a_kill_either(nursery, fast):
+    """SQLite leaves it in the log, whole, where the next process would take it for committed."""
+    path = fast / "agents.db"
+    refused = 0
+    for at in range(8, 32, 3):
+        checking.empty_directory(fast)
+        fault = Fault(at=at, for_ever=True, kinds=("sync",))
+        end = nursery.run("work", path, fault, killed=True)
+        checking.told_the_truth(end, path)
+        refused += len(end.of("refused"))
+    assert refused > 8
+
+
+@pytest.mark.row("R6")
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_a_call_that_fails_is_a_typed_error_and_all_or_nothing_and_work_goes_on(

@@ -114,6 +114,7 @@ async def test_closing_on_a_full_disk_ends_and_loses_nothing(small_disk):
 LIMITS = {"RLIMIT_FSIZE": (4_096, 250_000), "max_page_count": (45, 90)}
 
 
+@pytest.mark.row("R8")
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("how", LIMITS)
 def test_at_a_files_largest_size_nobody_is_told_done_without_a_commit_and_work_resumes(
@@ -122,6 +123,7 @@ def test_at_a_files_largest_size_nobody_is_told_done_without_a_commit_and_work_r
     sweep(how, *LIMITS[how], children, fast, budget, figure)
 
 
+@pytest.mark.row("R8")
 @pytest.mark.timeout(0)
 def test_with_any_amount_of_space_nobody_is_told_done_without_a_commit_and_work_resumes(
     children, small_disk, budget, figure

@@ -47,11 +47,13 @@ def test_an_initialize_that_is_killed_at_any_statement_is_finished_by_the_next_o
     assert end.code == 0, end.errors
     ((statements,),) = end.of("statements")
     whole = checking.converged(path, before)
-    for number in budget(quick=min(statements, 30), long=statements):
+    for number in budget(quick=statements if start == "new" else min(statements, 30), long=statements):
         at = checking.spread(number, statements) + 1
         anew()
         end = children.run("initialize_until", path, statement=at)
         assert end.code == -9, (start, at, end)
+        for copy in place.glob("*.before-*.db"):
+            assert older.lost(before, copy) == [], f"{start}, killed at {at}: a backup that is not whole"
         assert checking.converged(path, before) == whole, (start, at)
         checking.sound(path)
     figure(f"R3: {start}: killed at {budget.done} of {statements} statements: converged, no row lost")

@@ -11,6 +11,7 @@ from tests.faults import checking
 METHODS = ("initialize", "enqueue", "claim", "complete", "read")
 
 
+@pytest.mark.row("R9")
 @pytest.mark.timeout(0)
 def test_without_memory_nobody_is_told_done_without_a_commit_and_work_resumes(children, fast, budget, figure):
     path = fast / "agents.db"

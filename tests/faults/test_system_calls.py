@@ -105,6 +105,7 @@ class Operation(Scenario):
         return first.status == "completed"
 
 
+@pytest.mark.row("R4")
 @pytest.mark.slow
 @pytest.mark.timeout(0)
 def test_a_call_that_fails_or_is_the_last_one_leaves_the_old_state_or_the_new_one(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import resource
 import sqlite3
 
 import pytest
 
 from abathur import errors
-from abathur.engines.faults import translate
+from abathur.engines.faults import translate, translate_os
 
 
 def sqlite_error(code: int) -> sqlite3.OperationalError:
@@ -22,6 +24,7 @@ def sqlite_error(code: int) -> sqlite3.OperationalError:
         (sqlite3.SQLITE_BUSY, errors.LockTimeoutError),
         (sqlite3.SQLITE_BUSY_SNAPSHOT, errors.LockTimeoutError),
         (sqlite3.SQLITE_LOCKED, errors.LockTimeoutError),
+        (sqlite3.SQLITE_PROTOCOL, errors.LockTimeoutError),
         (sqlite3.SQLITE_NOMEM, errors.OutOfMemoryError),
         (sqlite3.SQLITE_READONLY, errors.ReadOnlyDatabaseError),
         (sqlite3.SQLITE_CANTOPEN, errors.ReadOnlyDatabaseError),
@@ -57,3 +60,34 @@ def test_what_python_says_has_its_error_too(error, kind, said):
     found = translate(error, "/a/b.db", "t.x")
     assert type(found) is kind
     assert said in str(found)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.ENOSPC, errors.DiskFullError),
+        (errno.EDQUOT, errors.DiskFullError),
+        (errno.EFBIG, errors.DiskFullError),
+        (errno.EACCES, errors.ReadOnlyDatabaseError),
+        (errno.EROFS, errors.ReadOnlyDatabaseError),
+        (errno.EIO, errors.DiskIOError),
+        (errno.EMFILE, errors.DiskIOError),
+    ],
+)
+def test_each_number_of_the_operating_system_has_its_error(number, kind):
+    found = translate_os(OSError(number, "what the system said"), "/a/b.db")
+    assert type(found) is kind
+    assert "/a/b.db" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (sqlite3.SQLITE_IOERR_WRITE, errors.DiskFullError),
+        (sqlite3.SQLITE_IOERR_SHMSIZE, errors.DiskFullError),
+        (sqlite3.SQLITE_IOERR_READ, errors.DiskIOError),
+    ],
+)
+def test_where_files_may_not_grow_a_write_that_fails_means_that_there_is_no_space(code, kind, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_000, resource.RLIM_INFINITY))
+    assert type(translate(sqlite_error(code), "/a/b.db", "COMMIT")) is kind

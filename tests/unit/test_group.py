@@ -188,6 +188,20 @@ async def test_a_file_at_its_largest_size_is_full_until_it_may_grow(tmp_path):
         assert set(await engine.read(numbers)) == told | set(good)
 
 
+async def test_a_transaction_that_could_not_be_ended_is_ended_before_the_next(engine):
+    """ROLLBACK itself can fail, for lack of memory; the writer must not stay in that transaction for ever."""
+    insert = Tally().insert
+    await engine.merge(insert, (0, "x"))
+
+    def leave_open(raw):
+        raw.execute("BEGIN IMMEDIATE")
+        raw.execute("INSERT INTO t (id, v) VALUES (1, 'x')")
+
+    await engine._writer.hop(leave_open)
+    await engine.merge(insert, (2, "x"))
+    assert await engine.read(numbers) == [0, 2]
+
+
 # -- gathering ---------------------------------------------------------------------------------
 
 

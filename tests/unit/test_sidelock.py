@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import time
 import pytest
 
 from abathur.engines.sidelock import SideLock
-from abathur.errors import LockTimeoutError, ReadOnlyDatabaseError
+from abathur.errors import DiskIOError, LockTimeoutError, ReadOnlyDatabaseError
 
 HOLD = """
 import fcntl, os, sys, time
@@ -106,4 +108,26 @@ def test_a_place_where_no_lock_file_can_be_made_is_a_typed_error(tmp_path):
     lock = SideLock(tmp_path / "missing" / "agents.db", 1)
     with pytest.raises(ReadOnlyDatabaseError, match=r"agents\.db-lock"):
         lock.acquire()
+    lock.close()
+
+
+def test_an_error_of_the_disk_is_a_typed_error_and_the_lock_is_free_after_it(tmp_path, monkeypatch):
+    lock = SideLock(tmp_path / "agents.db", 1)
+    flock = fcntl.flock
+
+    def fails(fd, how):
+        if how == broken:
+            raise OSError(errno.EIO, "Input/output error")
+        flock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", fails)
+    broken = fcntl.LOCK_EX | fcntl.LOCK_NB
+    with pytest.raises(DiskIOError, match="Input/output error"):
+        lock.acquire()
+    broken = fcntl.LOCK_UN
+    lock.acquire()
+    lock.release()  # it cannot be unlocked, so its file is closed
+    other = SideLock(tmp_path / "agents.db", 1)
+    assert other.try_acquire()
+    other.close()
     lock.close()
