@@ -140,6 +140,16 @@ async def test_a_checkpoint_of_nonsense_stops_neither_the_next_nor_the_head(db, 
     assert not (await db.audit.verify()).ok
 
 
+async def test_a_guard_that_somebody_left_up_goes_down_with_the_next_pruning(db, tamper, file):
+    await work(db, 1)
+    tamper("INSERT INTO abathur_meta (key, value) VALUES ('audit_guard', 'x')")
+    pruned = await db.tasks.prune(ALL)
+    assert (pruned.tasks, pruned.refused) == (1, 0)
+    with closing(sqlite3.connect(file)) as connection:
+        found = connection.execute("SELECT * FROM abathur_meta WHERE key = 'audit_guard'").fetchall()
+    assert found == []
+
+
 async def test_a_row_that_vouches_for_nonsense_is_no_reason_to_raise(db):
     data = ['{"last_seal": [], "last_row": {}}', '{"tombstone": 1e99}', "[" * 50_000, "7", None]
 

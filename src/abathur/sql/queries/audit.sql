@@ -89,8 +89,9 @@ WHERE a.id BETWEEN :first AND :last AND a.action_type LIKE 'task.%' AND a.task_i
   AND NOT EXISTS (SELECT 1 FROM tasks AS t WHERE t.id = a.task_id)
 ORDER BY a.id LIMIT 1
 
--- raise_guard: let this transaction remove rows from the trail.
+-- raise_guard: let this transaction remove rows from the trail. One that somebody left up goes down with it.
 INSERT INTO abathur_meta (key, value) VALUES ('audit_guard', :now)
+ON CONFLICT (key) DO UPDATE SET value = excluded.value
 
 -- take_guard_down: nobody else may; it never outlives its transaction.
 DELETE FROM abathur_meta WHERE key = 'audit_guard'
