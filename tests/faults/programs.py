@@ -333,7 +333,7 @@ async def starve(child: Child, method: str, extra: int | None) -> None:
     await end(child, db)
 
 
-async def recorded(child: Child, log: str, durability: str, mutant: bool = False) -> None:
+async def recorded(child: Child, log: str, durability: str, turns: int = 2, mutant: bool = False) -> None:
     """A load in two sessions, so that the log beside the database is made twice; a sync may fail in it.
 
     The mutant syncs nothing.
@@ -347,7 +347,7 @@ async def recorded(child: Child, log: str, durability: str, mutant: bool = False
         db = database(child, durability=durability)
         load = Load(child, db, tries=2)
         await load.call("initialize", db.initialize)
-        for _ in range(2):
+        for _ in range(turns):
             await load.turn()
         await attempt(child, "close", db.close)
     child.disarm()

@@ -213,7 +213,10 @@ class SqliteEngine:
             session = SqliteMigration(lane.writer, self.path, self._clock, None)
         else:
             files.create(self.path)
-            connection = await self._connect(*self._pragmas, "foreign_keys=OFF", "legacy_alter_table=ON")
+            # In full, whatever was asked for: the journal of a file that is not in WAL mode yet is synced
+            # once otherwise, and one that a power cut has torn is then taken for whole.
+            pragmas = (*_pragmas("full"), "foreign_keys=OFF", "legacy_alter_table=ON")
+            connection = await self._connect(*pragmas)
             session = SqliteMigration(
                 connection, self.path, self._clock, SideLock(self.path, self._lock_timeout)
             )

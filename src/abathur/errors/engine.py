@@ -34,7 +34,11 @@ class DiskFullError(EngineError):
 
 
 class DiskIOError(EngineError):
-    """The operating system reported an error on the database's files."""
+    """The operating system reported an error on the database's files.
+
+    Only if a COMMIT could not be synced, and the disk then took nothing more, may the transaction be found,
+    whole, by the first process that opens the database after all have ended.
+    """
 
     def __init__(self, path: str, found: str) -> None:
         super().__init__(
