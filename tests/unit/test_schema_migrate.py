@@ -349,3 +349,18 @@ async def test_the_oldest_backups_go_whatever_their_versions_are_called(path):
         wider = Schema("app", (Table("t", tuple(columns)),), indexes=APP.indexes)
         made.append((await initialize(path, wider, version=version)).backup)
     assert sorted(path.parent.glob("*.before-*")) == sorted(made[1:])
+
+
+async def test_the_schema_is_changed_with_full_syncs_whatever_the_durability(tmp_path: Path) -> None:
+    """A rollback journal that is synced once and torn by a power cut is taken for whole."""
+    engine = SqliteEngine(tmp_path / "agents.db", Catalog({}), durability="normal")
+
+    def settings() -> Script[int]:
+        return int((yield Built("PRAGMA synchronous"))[0]["synchronous"])
+
+    await engine.open()
+    try:
+        async with engine.migration() as migration:
+            assert await migration.read(settings) == 2
+    finally:
+        await engine.close()
