@@ -29,6 +29,14 @@ SQL = {
         "UPDATE audit_checkpoints SET last_row = 'x'"
         " WHERE last_seal = (SELECT MIN(last_seal) FROM audit_checkpoints)"
     ),
+    "test.other_previous": (
+        "UPDATE audit_checkpoints SET previous = 1"
+        " WHERE last_seal = (SELECT MIN(last_seal) FROM audit_checkpoints)"
+    ),
+    "test.older_checkpoint": (
+        "INSERT INTO audit_checkpoints (last_seal, last_row, previous, made_at, hash)"
+        " VALUES (1, 1, 0, 0, 'x')"
+    ),
     "test.remove_rows": "DELETE FROM audit WHERE id <= 30",
     "test.remove_seals": "DELETE FROM audit_seals WHERE id <= 30",
     "test.no_checkpoint": "DELETE FROM audit_checkpoints WHERE last_seal > 0",
@@ -152,6 +160,8 @@ async def test_verify_is_right_while_the_trail_is_cut(db):
         (["test.drop_seals", "test.forget"], None),
         (["test.drop_values", "test.other_hash"], None),
         (["test.drop_values", "test.other_row"], None),
+        (["test.drop_values", "test.other_previous"], 1),
+        (["test.older_checkpoint"], None),
         (["test.drop_checkpoints", "test.no_checkpoint"], 1),
     ],
 )

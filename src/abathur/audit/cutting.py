@@ -46,7 +46,7 @@ def cut(actor: str | None, now: int) -> Script[int]:
     yield Statement("audit.cut_seals", last=checkpoint["last_seal"])
     yield Statement("audit.cut_checkpoints", before=checkpoint["last_seal"])
     yield from guard_down()
-    about = {name: checkpoint[name] for name in ("last_seal", "last_row", "hash")}
+    about = {name: checkpoint[name] for name in ("last_seal", "last_row", "previous", "hash")}
     about["starts_after"] = starts_after  # the seal that would show another one is gone
     said = payload.encode({**about, "seals": seals}, "the audit data")
     yield from append([(times.iso(now), None, CUT, said, actor)])

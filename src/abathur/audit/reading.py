@@ -23,6 +23,8 @@ class Cut:
 
     last_seal: int
     last_row: int
+    previous: object
+    """The checkpoint before it, which was cut off; only compared."""
     hash: str
 
 
@@ -47,6 +49,7 @@ class Bounds:
     lowest: int
     """The lowest id of a seal or a tombstone, and of a seal that a checkpoint has seen."""
     last_seal: int
+    first_checkpoint: int | None
     last_checkpoint: int
     """The last seal that a checkpoint has seen."""
     last_tombstone: int
@@ -82,6 +85,7 @@ def bounds() -> Script[Bounds]:
         issued=_whole_number(issued[0]["id"]) if issued else 0,
         lowest=min(1 if row[name] is None else row[name] for name in _FIRST),
         last_seal=last_seal,
+        first_checkpoint=row["first_checkpoint"],
         last_checkpoint=row["last_checkpoint"] or 0,
         last_tombstone=row["last_tombstone"] or 0,
         tombstones=row["tombstones"],
@@ -98,7 +102,7 @@ def _cut(seal: int) -> Script[Cut | None]:
     rows = yield Statement("audit.checkpoint_at", damaged=True, seal=seal)
     for row in rows:
         if isinstance(row["last_row"], int) and 0 <= row["last_row"] < HIGHEST:
-            return Cut(seal, row["last_row"], str(row["hash"]))
+            return Cut(seal, row["last_row"], row["previous"], str(row["hash"]))
     return None
 
 

@@ -107,6 +107,10 @@ class Check:
         first, pinned = self.bounds.first_sealed, self.pinned
         if 0 < first <= cut.last_row:
             raise Bad(first, f"Row {first} was inserted: the rows up to {cut.last_row} had been cut off.")
+        first_checkpoint = self.bounds.first_checkpoint
+        if first_checkpoint is not None and first_checkpoint < cut.last_seal:
+            those = f"those before seal {cut.last_seal} had been cut off"
+            raise Bad(None, f"The checkpoint after seal {first_checkpoint} was inserted: {those}.")
         if pinned is not None and 0 < pinned.last_seal < cut.last_seal:
             cut_off = f"the history up to seal {cut.last_seal} was cut off after its tasks were pruned"
             raise Bad(
@@ -213,7 +217,7 @@ class Check:
         if not isinstance(said, dict):
             return
         if row["action_type"] == CUT:
-            names = ("starts_after", "last_seal", "last_row", "hash")
+            names = ("starts_after", "last_seal", "last_row", "previous", "hash")
             self._cuts.add(tuple(str(said.get(name)) for name in names))
         else:
             self._stones.hear(said)
@@ -255,7 +259,8 @@ class Check:
         cut = bounds.cut
         if cut is not None:
             first = bounds.starts_after + 1
-            if (str(first - 1), str(cut.last_seal), str(cut.last_row), cut.hash) not in self._cuts:
+            those = (first - 1, cut.last_seal, cut.last_row, cut.previous, cut.hash)
+            if tuple(map(str, those)) not in self._cuts:
                 gone = f"Rows {first} to {cut.last_row} and their seals were removed"
                 raise Bad(first, f"{gone}: no row vouches for a cut there.")
         cut_after = 0 if cut is None else cut.last_row

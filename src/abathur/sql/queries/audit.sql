@@ -97,13 +97,13 @@ ON CONFLICT (key) DO UPDATE SET value = excluded.value
 DELETE FROM abathur_meta WHERE key = 'audit_guard'
 
 -- checkpoint_at: the checkpoint that was made after a seal.
-SELECT last_seal, last_row, hash FROM audit_checkpoints WHERE last_seal = :seal
+SELECT last_seal, last_row, previous, hash FROM audit_checkpoints WHERE last_seal = :seal
 
 -- first_kept: the first row that is about something else than pruning.
 SELECT id FROM audit WHERE id > :after AND action_type NOT IN (:pruned, :cut) ORDER BY id LIMIT 1
 
 -- cut_at: the last checkpoint before a row, within some seals of the start.
-SELECT last_seal, last_row, hash FROM audit_checkpoints
+SELECT last_seal, last_row, previous, hash FROM audit_checkpoints
 WHERE (CAST(:before AS INTEGER) IS NULL OR last_row < :before) AND last_seal BETWEEN :fewest AND :most
 ORDER BY last_seal DESC LIMIT 1
 
