@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -161,8 +162,9 @@ async def transaction(raw: asyncpg.Connection, options: Options, begin: str) -> 
             raw.terminate()
         raise
     finally:
-        if raw.is_in_transaction():
-            try:
+        try:
+            if raw.is_in_transaction():
                 await raw.execute("ROLLBACK")
-            except DRIVER:
+        except DRIVER:  # it is lost, perhaps so that even asking it fails
+            with contextlib.suppress(*DRIVER):
                 raw.terminate()
