@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,16 @@ import pytest
 
 from abathur import Database
 from tests.conformance.checks import QUERIES, check_invariants
+from tests.schemas import Prepared, place
 
 ENGINES: Mapping[str, frozenset[str]] = {
-    "file": frozenset({"file", "processes", "backup"}),
-    "memory": frozenset({"backup"}),
+    "file": frozenset({"file", "processes", "backup", "loose_types"}),
+    "memory": frozenset({"backup", "loose_types"}),
+    "postgres": frozenset({"processes"}),
 }
 """Each engine with its capabilities. A test asks for a capability by the fixture of that name."""
 
+CAPABILITIES = frozenset().union(*ENGINES.values())
 
 COMMON: Mapping[str, Any] = {"environment": "test", "durability": "normal"}
 """What databases are opened with. What a sync is for shows only when the power fails: tests/faults."""
@@ -28,14 +31,31 @@ COMMON: Mapping[str, Any] = {"environment": "test", "durability": "normal"}
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine" in metafunc.fixturenames:
-        needed = {"file", "processes", "backup"} & set(metafunc.fixturenames)
+        needed = CAPABILITIES & set(metafunc.fixturenames)
         metafunc.parametrize("engine", [name for name, has in ENGINES.items() if needed <= has])
 
 
 @pytest.fixture
-def url(engine: str, tmp_path: Path) -> str:
+def url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new place for a database on this engine."""
+    if engine == "postgres":
+        prepared = "make_db" in request.fixturenames
+        return request.getfixturevalue("prepared_url" if prepared else "postgres_url")
     return {"file": str(tmp_path / "agents.db"), "memory": ":memory:"}[engine]
+
+
+@pytest.fixture(scope="session")
+def _prepared(postgres_server: str) -> Iterator[Prepared]:
+    prepared = Prepared(postgres_server)
+    yield prepared
+    prepared.remove()
+
+
+@pytest.fixture
+def prepared_url(postgres_server: str, _prepared: Prepared) -> Iterator[str]:
+    """The URL of an empty database in PostgreSQL, which other tests had before."""
+    yield place(postgres_server, _prepared.take())
+    _prepared.give_back()
 
 
 @pytest.fixture
@@ -110,6 +130,12 @@ def processes(engine: str, url: str) -> str:
     """The capability `processes`: the URL by which other processes, and other Databases, share it."""
     assert "processes" in ENGINES[engine]
     return url
+
+
+@pytest.fixture
+def loose_types(engine: str) -> None:
+    """The capability `loose_types`: a column takes a value of any type, and text that is no UTF-8."""
+    assert "loose_types" in ENGINES[engine]
 
 
 @pytest.fixture
