@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from abathur import Database
 from tests.conformance.checks import QUERIES, check_invariants
+from tests.conformance.tampering import tamper as tamper_with
 from tests.schemas import Prepared, place
 
 ENGINES: Mapping[str, frozenset[str]] = {
@@ -39,8 +41,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new place for a database on this engine."""
     if engine == "postgres":
-        prepared = "make_db" in request.fixturenames
-        return request.getfixturevalue("prepared_url" if prepared else "postgres_url")
+        return request.getfixturevalue(
+            "_prepared_url" if "initialized" in request.fixturenames else "postgres_url"
+        )
     return {"file": str(tmp_path / "agents.db"), "memory": ":memory:"}[engine]
 
 
@@ -52,18 +55,28 @@ def _prepared(postgres_server: str) -> Iterator[Prepared]:
 
 
 @pytest.fixture
-def prepared_url(postgres_server: str, _prepared: Prepared) -> Iterator[str]:
+def _prepared_url(postgres_server: str, _prepared: Prepared) -> Iterator[str]:
     """The URL of an empty database in PostgreSQL, which other tests had before."""
     yield place(postgres_server, _prepared.take())
     _prepared.give_back()
 
 
 @pytest.fixture
-def unopened(url: str) -> Callable[..., Database]:
-    """Makes a Database at the test's place, not open yet. Who opens it closes it."""
+def dialect(engine: str) -> str:
+    """The dialect of SQL that the engine speaks."""
+    return "postgres" if engine == "postgres" else "sqlite"
+
+
+@pytest.fixture
+def unopened(url: str, dialect: str) -> Callable[..., Database]:
+    """Makes a Database at the test's place, not open yet. Who opens it closes it.
+
+    A statement of `queries` is a text, or a mapping of dialects to texts.
+    """
 
     def make(**options: Any) -> Database:
-        queries = {**QUERIES, **options.pop("queries", {})}
+        given = {**QUERIES, **options.pop("queries", {})}
+        queries = {name: sql if isinstance(sql, str) else sql[dialect] for name, sql in given.items()}
         return Database(options.pop("url", url), queries=queries, **{**COMMON, **options})
 
     return make
@@ -83,12 +96,17 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def make_db(
-    unopened: Callable[..., Database], url: str, engine: str, template: Path
-) -> AsyncIterator[Callable[..., Awaitable[Database]]]:
-    """Opens databases at the test's place; they are checked and closed after the test."""
+def initialized(engine: str, url: str, template: Path) -> None:
+    """At the test's place there is an empty database, if it outlasts a connection: it opens faster."""
     if "file" in ENGINES[engine]:
         shutil.copy(template, url)  # with its mode
+
+
+@pytest.fixture
+async def make_db(
+    unopened: Callable[..., Database], initialized: None
+) -> AsyncIterator[Callable[..., Awaitable[Database]]]:
+    """Opens databases at the test's place; they are checked and closed after the test."""
     opened: list[Database] = []
     threads = threading.active_count()
 
@@ -130,6 +148,12 @@ def processes(engine: str, url: str) -> str:
     """The capability `processes`: the URL by which other processes, and other Databases, share it."""
     assert "processes" in ENGINES[engine]
     return url
+
+
+@pytest.fixture
+def tamper(processes: str) -> Callable[..., Awaitable[list[Mapping[str, Any]]]]:
+    """Executes SQL on a connection of its own, without the triggers that protect the trail."""
+    return partial(tamper_with, processes)
 
 
 @pytest.fixture
