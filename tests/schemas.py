@@ -20,17 +20,28 @@ from abathur import Database
 Connection = asyncpg.Connection
 
 STRUCTURE = """
+WITH here AS (SELECT oid FROM pg_namespace WHERE nspname = $1),
+  relations AS (SELECT oid, xmin FROM pg_class WHERE relnamespace = (SELECT oid FROM here))
 SELECT string_agg(entry, ',' ORDER BY entry) FROM (
-  SELECT concat_ws(' ', c.oid, c.xmin) FROM pg_class AS c WHERE c.relnamespace = s.oid
-  UNION ALL SELECT concat_ws(' ', a.attrelid, a.attnum, a.xmin) FROM pg_attribute AS a
-    JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relnamespace = s.oid
-  UNION ALL SELECT concat_ws(' ', t.oid, t.xmin) FROM pg_trigger AS t
-    JOIN pg_class AS c ON c.oid = t.tgrelid WHERE c.relnamespace = s.oid
-  UNION ALL SELECT concat_ws(' ', k.oid, k.xmin) FROM pg_constraint AS k WHERE k.connamespace = s.oid
-  UNION ALL SELECT concat_ws(' ', p.oid, p.xmin) FROM pg_proc AS p WHERE p.pronamespace = s.oid
-) AS entries (entry), pg_namespace AS s WHERE s.nspname = $1
+  SELECT concat_ws(' ', oid, xmin) FROM relations
+  UNION ALL SELECT concat_ws(' ', attrelid, attnum, xmin) FROM pg_attribute
+    WHERE attrelid IN (SELECT oid FROM relations)
+  UNION ALL SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM relations)
+  UNION ALL SELECT concat_ws(' ', oid, xmin) FROM pg_constraint
+    WHERE connamespace = (SELECT oid FROM here)
+  UNION ALL SELECT concat_ws(' ', oid, xmin) FROM pg_proc WHERE pronamespace = (SELECT oid FROM here)
+) AS entries (entry)
 """
-"""The rows of the catalogs, with the transactions that wrote them: any DDL shows."""
+"""The rows of the catalogs, by the transactions that wrote them, so that any DDL shows.
+
+A trigger is shown by what it does: a test may disable one, which is enabled again.
+"""
+
+DISABLED = """
+SELECT DISTINCT c.relname AS table FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND t.tgenabled = 'D' AND NOT t.tgisinternal
+"""
 
 
 def place(server: str, schema: str) -> str:
@@ -122,6 +133,8 @@ class Prepared:
         self._structure = await connection.fetchval(STRUCTURE, self._schema)
 
     async def _clean(self, connection: Connection) -> None:
+        for row in await connection.fetch(DISABLED, self._schema):
+            await connection.execute(f'ALTER TABLE "{self._schema}"."{row["table"]}" ENABLE TRIGGER USER')
         if await connection.fetchval(STRUCTURE, self._schema) == self._structure:
             await connection.execute(self._empty)
         else:
