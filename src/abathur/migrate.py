@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from abathur.engines.base import Engine, Migration
 from abathur.errors import (
@@ -69,6 +69,8 @@ class _Wish:
     environment: str | None
     project: str
     adopt: bool
+    database_id: str = field(factory=new_id)
+    """For a database that has none yet."""
 
 
 async def plan(
@@ -163,8 +165,11 @@ async def _migrate(
             progress=Progress(),
             clock=time.monotonic,
             probe=probe,
+            admit=lambda seen: _admit(seen, engine, wish),
         )
         applied = await _apply(migration, work)
+        found = work.progress.found or found
+        options = _admit(found.fingerprint, engine, wish)
     for setting in planned.after:
         await migration.set_pragma(setting.name, setting.value)
     done = (*planned.before, *applied.inside, *planned.after)
@@ -241,7 +246,7 @@ def _options(
         version=wish.version,
         environment=stamped or wish.environment or "development",
         project=wish.project,
-        database_id=database_id or new_id(),
+        database_id=database_id or wish.database_id,
         is_file="file" in engine.capabilities,
     )
 

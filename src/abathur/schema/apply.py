@@ -11,7 +11,7 @@ from attrs import define, evolve, frozen
 from abathur.errors import MigrationError, SchemaConflictError
 from abathur.schema import steps
 from abathur.schema.declare import Schema
-from abathur.schema.found import Found
+from abathur.schema.found import Fingerprint, Found
 from abathur.schema.inspect import inspect, violations
 from abathur.schema.plan import Options, Plan, make_plan
 from abathur.schema.render import quoted
@@ -27,6 +27,8 @@ class Progress:
 
     step: steps.Step | None = None
     doing: str = "the inspection"
+    found: Found | None = None
+    """What there was before the first step, once that is known."""
 
     def at(self, doing: str, step: steps.Step | None = None) -> None:
         self.step, self.doing = step, doing
@@ -34,7 +36,11 @@ class Progress:
 
 @frozen(kw_only=True)
 class Work:
-    """What `converge` needs besides the moment: `clock` gives seconds, for the record only."""
+    """What `converge` needs besides the moment: `clock` gives seconds, for the record only.
+
+    `admit` decides from the stamp whether the database may be opened, and with which options: on
+    PostgreSQL another process may have written the stamp while this one waited for the lock.
+    """
 
     name: str
     schemas: Sequence[Schema]
@@ -42,14 +48,16 @@ class Work:
     progress: Progress
     clock: Callable[[], float]
     probe: ScriptFunction[object] | None = None
+    admit: Callable[[Fingerprint], Options] | None = None
 
 
 def converge(work: Work, now: int) -> Script[Plan]:
     """Inspect, make the plan, execute it, check and record it. Returns the plan that was applied."""
     began = work.clock()
     progress, dialect = work.progress, work.options.dialect
-    found = yield from inspect(dialect, work.schemas)
-    plan = make_plan(work.schemas, found, evolve(work.options, now=now))
+    found = progress.found = yield from inspect(dialect, work.schemas)
+    options = work.options if work.admit is None else work.admit(found.fingerprint)
+    plan = make_plan(work.schemas, found, evolve(options, now=now))
     if plan.conflicts:
         raise SchemaConflictError(work.name, plan.conflicts)
     stamp = [step for step in plan.inside if isinstance(step, steps.Stamp)]
@@ -68,13 +76,13 @@ def converge(work: Work, now: int) -> Script[Plan]:
         raise MigrationError(
             work.name, progress.doing, f"{count} rows of {table} point to rows of {parent} that are not there"
         )
-    if changes and work.probe is not None:
-        progress.at("the trial after the steps (a task enqueued, claimed, completed and undone)")
-        yield from _undone(work.probe, now)
     for step in stamp:
         progress.at(step.describe(), step)
         for statement in step.statements:
             yield statement
+    if changes and work.probe is not None:  # after the stamp: on PostgreSQL it gives the trail its ids
+        progress.at("the trial after the steps (a task enqueued, claimed, completed and undone)")
+        yield from _undone(work.probe, now)
     if plan.inside:
         progress.at("the record in schema_history")
         yield from _record(work, plan, now, took_ms=(work.clock() - began) * 1000)
