@@ -79,8 +79,7 @@ class PostgresGroup:
             try:
                 answers, emitted = await self._pool.write(partial(self._transact, group, careful))
             except _Guilty as guilty:
-                is_alone = len(group) == 1 and len(group[0].jobs) == 1
-                again = without(group, guilty.batch, guilty.error) if is_alone else [group]
+                again = without(group, guilty.batch, guilty.error) if _is_alone(group) else [group]
             except _Unended as unended:
                 again = one_by_one(group, unended.error)
             except AbathurError as error:
@@ -101,7 +100,7 @@ class PostgresGroup:
         async with transaction(raw, self._options, BEGIN) as execute:
             now = self._clock.now()
             for batch in group:
-                run = self._run_carefully if careful and len(group) > 1 else self._run
+                run = self._run_carefully if careful and not _is_alone(group) else self._run
                 answers += await run(batch, execute, now, emitted)
             try:
                 if emitted and self._closing is not None:
@@ -182,6 +181,11 @@ class PostgresGroup:
         # The chain of seals may go on after that transaction or not, so a new one is begun.
         self._closing = self._new_closing() if self._new_closing else None
         raise OutcomeUnknownError(self._options.server.name, self._options.lock_timeout)
+
+
+def _is_alone(group: list[Batch]) -> bool:
+    """Whether there is one caller only, so that a rollback takes nobody else along."""
+    return len(group) == 1 and len(group[0].jobs) == 1
 
 
 def _ended(found: AbathurError | Transient) -> Exception:
