@@ -35,7 +35,7 @@ from abathur.schema.declare import Schema
 from abathur.schema.inspect import Fingerprint, Found, filled_tables, fingerprint
 from abathur.schema.plan import Conflict, Options, Plan, make_plan
 from abathur.schema.stamp import APPLICATION_IDS, environment_of, is_older, recorded_environment
-from abathur.schema.steps import CreateIndex, Step
+from abathur.schema.steps import AddConstraint, CreateIndex, Step
 from abathur.script import Script, ScriptFunction
 
 BACKUPS_KEPT: Final = 2
@@ -178,6 +178,8 @@ async def _apply(migration: Migration, work: Work) -> Plan:
         step = work.progress.step
         if isinstance(error, ConstraintError) and isinstance(step, CreateIndex) and step.unique:
             raise SchemaConflictError(work.name, [_duplicates(step)]) from error
+        if isinstance(error, ConstraintError) and isinstance(step, AddConstraint):
+            raise SchemaConflictError(work.name, [_misfits(step)]) from error
         raise MigrationError(work.name, work.progress.doing, str(error)) from error
     except (OpenError, EngineError):
         raise  # the lock, the disk, the file: these say what they are
@@ -194,6 +196,16 @@ def _duplicates(step: CreateIndex) -> Conflict:
         f"unique ({step.name})",
         f"Make them different: SELECT {columns}, count(*) FROM {step.table} GROUP BY {columns} "
         "HAVING count(*) > 1 shows them.",
+    )
+
+
+def _misfits(step: AddConstraint) -> Conflict:
+    return Conflict(
+        step.table,
+        ", ".join(step.columns) or None,
+        "filled with rows that do not fit",
+        f"bound by {step.text}",
+        "Change or delete these rows.",
     )
 
 
@@ -235,7 +247,10 @@ def _options(
 
 
 def _is_current(seen: Fingerprint, schemas: Sequence[Schema], options: Options) -> bool:
-    """Whether the stamp alone shows that an inspection would find no difference."""
+    """Whether the stamp alone shows that an inspection would find no difference.
+
+    Never on PostgreSQL, which has no number that rises with every change of the schema.
+    """
     meta: Mapping[str, str] = seen.meta
     return (
         environment_of(seen.application_id) is not None
@@ -246,7 +261,7 @@ def _is_current(seen: Fingerprint, schemas: Sequence[Schema], options: Options) 
 
 
 def _nothing(options: Options) -> Found:
-    """What an inspection would find where there is no file yet."""
+    """What an inspection would find where there is no file, or nothing in the schema, yet."""
     mode = "delete" if options.is_file else "memory"
     return Found(Fingerprint(0, 0, mode), (), {}, {}, auto_vacuum=0, page_size=options.page_size)
 

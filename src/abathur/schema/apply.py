@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +11,8 @@ from attrs import define, evolve, frozen
 from abathur.errors import MigrationError, SchemaConflictError
 from abathur.schema import steps
 from abathur.schema.declare import Schema
-from abathur.schema.inspect import Found, inspect
+from abathur.schema.found import Found
+from abathur.schema.inspect import inspect, violations
 from abathur.schema.plan import Options, Plan, make_plan
 from abathur.schema.render import quoted
 from abathur.script import Built, Emit, Script, ScriptFunction, start
@@ -47,8 +47,8 @@ class Work:
 def converge(work: Work, now: int) -> Script[Plan]:
     """Inspect, make the plan, execute it, check and record it. Returns the plan that was applied."""
     began = work.clock()
-    progress = work.progress
-    found = yield from inspect(work.options.dialect, work.schemas)
+    progress, dialect = work.progress, work.options.dialect
+    found = yield from inspect(dialect, work.schemas)
     plan = make_plan(work.schemas, found, evolve(work.options, now=now))
     if plan.conflicts:
         raise SchemaConflictError(work.name, plan.conflicts)
@@ -56,13 +56,13 @@ def converge(work: Work, now: int) -> Script[Plan]:
     changes = [step for step in plan.inside if not isinstance(step, steps.Stamp)]
     touched = list(dict.fromkeys(step.table for step in changes if isinstance(step, _TOUCHING)))
     progress.at("the check of foreign keys before the first step")
-    before = yield from _violations([table for table in touched if table.lower() in found.tables])
+    before = yield from violations(dialect, [table for table in touched if table.lower() in found.tables])
     for step in changes:
         progress.at(step.describe(), step)
         for statement in step.statements:
             yield statement
     progress.at("the check of foreign keys after the last step")
-    new = (yield from _violations(touched)) - before
+    new = (yield from violations(dialect, touched)) - before
     if new:
         (table, parent), count = next(iter(new.items()))
         raise MigrationError(
@@ -79,18 +79,6 @@ def converge(work: Work, now: int) -> Script[Plan]:
         progress.at("the record in schema_history")
         yield from _record(work, plan, now, took_ms=(work.clock() - began) * 1000)
     return plan
-
-
-def _violations(tables: Sequence[str]) -> Script[Counter[tuple[str, str]]]:
-    """How many rows of each table point to a missing row, by the table that they point to.
-
-    Real files have some. They are not ours to repair; only a new one is an error.
-    """
-    found: Counter[tuple[str, str]] = Counter()
-    for table in tables:
-        for row in (yield Built(f"PRAGMA foreign_key_check({quoted(table)})")):
-            found[row["table"], row["parent"]] += 1
-    return found
 
 
 def _undone(probe: ScriptFunction[object], now: int) -> Script[None]:
