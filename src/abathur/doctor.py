@@ -51,7 +51,7 @@ async def examine(
         seen = await engine.read(fingerprint, engine.dialect)
     except AbathurError as error:
         return [*found, _refused(error)]
-    found += [_stamp(seen), _versions(seen), *_schema(planned, seen, declared)]
+    found += [_stamp(seen, engine.dialect), _versions(seen), *_schema(planned, seen, declared)]
     if planned.conflicts or any(isinstance(step, _IN_THE_WAY) for step in planned.steps):
         return found  # its tasks cannot be read yet as ours are
     now = time.time_ns() // 1000
@@ -78,8 +78,17 @@ def _refused(error: AbathurError) -> Finding:
 # -- the stamp and the schema --------------------------------------------------------------------
 
 
-def _stamp(seen: Fingerprint) -> Finding:
+def _stamp(seen: Fingerprint, dialect: str) -> Finding:
     header, recorded = environment_of(seen.application_id), seen.meta.get("environment")
+    database_id = seen.meta.get("database_id")
+    if dialect == "postgres":  # the row alone: there is no header
+        return Finding(
+            code="stamp",
+            level="ok" if recorded else "note",
+            what="stamp",
+            found=f"{recorded}, database {database_id}" if recorded else "none",
+            remedy="" if recorded else "`abathur init` writes it.",
+        )
     if header and recorded and header != recorded:
         return Finding(
             code="stamp",
@@ -101,7 +110,7 @@ def _stamp(seen: Fingerprint) -> Finding:
         code="stamp",
         level="ok",
         what="stamp",
-        found=f"{header} (application_id {seen.application_id:#x}), database {seen.meta.get('database_id')}",
+        found=f"{header} (application_id {seen.application_id:#x}), database {database_id}",
     )
 
 
