@@ -9,7 +9,9 @@ from typing import Any
 
 import asyncpg
 
+from abathur import Statement
 from abathur.engines.urls import Server, target_of
+from abathur.script import Script
 
 TABLES = ("audit", "audit_seals", "audit_checkpoints", "audit_tombstones")
 """The tables that triggers keep as they were written."""
@@ -29,6 +31,13 @@ UNGUARD = {
     f"test.drop_{table}_{what}": unguarded(table, what) for table in TABLES for what in ("rows", "values")
 }
 """The statements by which all of them are taken away."""
+
+
+def unguard() -> Script[None]:
+    """A script that takes all of them away."""
+    for name in UNGUARD:
+        yield Statement(name)
+
 
 WIND_BACK = {
     "sqlite": "UPDATE sqlite_sequence SET seq = :row WHERE name = 'audit'",

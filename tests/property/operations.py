@@ -99,12 +99,7 @@ WRITES = (
         "enqueue_many",
         many=st.lists(
             st.fixed_dictionaries(
-                {
-                    **NEW,
-                    "ref": st.none() | REF,
-                    "after": st.lists(REF, max_size=2),
-                    "part_of": st.none() | REF,
-                }
+                {**NEW, "ref": st.none() | REF, "after": st.lists(REF, max_size=2), "part_of": st.none() | REF}
             ),
             max_size=4,
         ),
@@ -308,20 +303,12 @@ class World:
 
     def claim(self, at: int) -> Any:
         """One of the claims, most of which are lost long ago; -1 is the newest."""
-        return (
-            self.claims[at % len(self.claims) if at >= 0 else max(at, -len(self.claims))]
-            if self.claims
-            else None
-        )
+        return self.claims[at % len(self.claims) if at >= 0 else max(at, -len(self.claims))] if self.claims else None
 
     # -- operations --------------------------------------------------------------------------
 
     def _new(self, **given: Any) -> dict[str, Any]:
-        later, deadline, parent = (
-            given.pop("later", None),
-            given.pop("deadline", None),
-            given.pop("parent", None),
-        )
+        later, deadline, parent = given.pop("later", None), given.pop("deadline", None), given.pop("parent", None)
         waits = [Prerequisite(self.task(at), policy) for at, policy in given.pop("waits", ())]
         once = {one.task: one for one in waits if one.task != "nobody"}
         return {
@@ -340,9 +327,7 @@ class World:
         made = []
         for given in many:
             after, part_of = given["after"], given["part_of"]
-            new = self._new(
-                **{name: value for name, value in given.items() if name not in ("after", "part_of")}
-            )
+            new = self._new(**{name: value for name, value in given.items() if name not in ("after", "part_of")})
             new["depends_on"] += dict.fromkeys(after)
             new["parent"] = part_of or new["parent"]
             made.append(new)

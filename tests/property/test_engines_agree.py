@@ -89,7 +89,9 @@ async def file_and_memory(template: Path) -> AsyncIterator[list[World]]:
         shutil.copy(template, place)
         async with AsyncExitStack() as stack:
             urls = (Path(place) / template.name, ":memory:")
-            yield [World(await stack.enter_async_context(database(url, clock)), clock) for url in urls]
+            yield [
+                World(await stack.enter_async_context(database(url, clock)), clock) for url in urls
+            ]
 
 
 @pytest.mark.slow
@@ -104,9 +106,7 @@ def test_the_engines_answer_alike_whatever_is_asked_of_them(
             await agree(worlds, operations)
 
     @settings(
-        max_examples=EXAMPLES,
-        phases=PHASES,
-        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        max_examples=EXAMPLES, phases=PHASES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
     )
     @given(OPERATIONS)
     def agreed(operations: list[Operation]) -> None:
