@@ -21,7 +21,7 @@ from typing import Any
 
 from abathur import Context, Database, Runner
 from benchmarks import loads
-from benchmarks.bare import AGENT, INPUT, PROMPT, Bare
+from benchmarks.bare import AGENT, INPUT, PROMPT, Bare, prepare
 from benchmarks.harness import Bench, median, percentile, python
 
 
@@ -110,8 +110,8 @@ def _floor(bench: Bench, n: int) -> list[tuple[float, float]]:
     found = []
     with bench.place() as place:
         path = place / "tasks.db"
-        connection = Bare(_created(path), "benchmark:12345")
-        for prepared in connection.prepare(n):
+        connection = Bare(_created(path))
+        for prepared in prepare(n):
             time.sleep(random.uniform(0.02, 0.04))
             called = time.perf_counter()
             connection.enqueue([prepared])

@@ -18,11 +18,10 @@ from typing import Any
 
 from abathur import Database
 from benchmarks import loads
-from benchmarks.bare import Bare, batches, same_rows
+from benchmarks.bare import ACTOR, Bare, batches, prepare, same_rows
 from benchmarks.harness import Bench, interleave, median, ratio, spread
 
 GOALS = {1: 0.40, 10: 0.50, 100: 0.60}
-ACTOR = "benchmark:12345"
 
 Seconds = tuple[float, float]
 Process = Callable[[Database, int, int], Awaitable[float]]
@@ -86,10 +85,10 @@ def _limit(bench: Bench, n: int, c: int) -> Seconds:
 
 
 def _through_sqlite(path: Path, n: int, c: int) -> Seconds:
-    bare = Bare(path, ACTOR)
-    bare.enqueue(bare.prepare(c))
+    bare = Bare(path)
+    bare.enqueue(prepare(c))
     bare.complete(bare.claim(c))
-    prepared = list(batches(bare.prepare(n), c))
+    prepared = list(batches(prepare(n), c))
     began = time.perf_counter()
     for batch in prepared:
         bare.enqueue(batch)
