@@ -25,6 +25,9 @@
     │   ├── NotADatabaseError
     │   ├── CorruptDatabaseError
     │   ├── ReadOnlyDatabaseError
+    │   ├── MissingExtraError (ImportError)            its driver is not installed
+    │   ├── ServerUnavailableError (ConnectionError)   the server is not there, or has gone away
+    │   ├── AccessDeniedError (PermissionError)        the server does not let this role in
     │   ├── ForeignDatabaseError
     │   ├── UnrelatedDatabaseError          it holds tables, and none of abathur's; only `init` adds them
     │   ├── NetworkFileSystemError
@@ -35,6 +38,8 @@
     │   └── MigrationError
     └── EngineError                         the database refused or lost a transaction; nothing was applied
         ├── LockTimeoutError (TimeoutError)
+        ├── OutcomeUnknownError             the connection was lost during COMMIT: look before you repeat it
+        ├── BackupUnsupportedError          the server makes its own backups
         ├── DiskFullError
         ├── DiskIOError
         ├── OutOfMemoryError (MemoryError)
@@ -59,11 +64,13 @@ from abathur.errors.arguments import (
 )
 from abathur.errors.base import AbathurError
 from abathur.errors.engine import (
+    BackupUnsupportedError,
     ConstraintError,
     DiskFullError,
     DiskIOError,
     EngineError,
     LockTimeoutError,
+    OutcomeUnknownError,
     OutOfMemoryError,
     StatementError,
 )
@@ -75,6 +82,7 @@ from abathur.errors.lifecycle import (
     WrongEventLoopError,
 )
 from abathur.errors.opening import (
+    AccessDeniedError,
     CorruptDatabaseError,
     EnvironmentMismatchError,
     ForeignDatabaseError,
@@ -82,12 +90,14 @@ from abathur.errors.opening import (
     MigrationError,
     MissingDatabaseError,
     MissingDirectoryError,
+    MissingExtraError,
     NetworkFileSystemError,
     NewerSchemaError,
     NotADatabaseError,
     OpenError,
     ReadOnlyDatabaseError,
     SchemaConflictError,
+    ServerUnavailableError,
     UnrelatedDatabaseError,
     UnsupportedVersionError,
 )
@@ -95,6 +105,8 @@ from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError,
 
 __all__ = [
     "AbathurError",
+    "AccessDeniedError",
+    "BackupUnsupportedError",
     "CommandError",
     "ConfigError",
     "ConstraintError",
@@ -118,14 +130,17 @@ __all__ = [
     "MigrationError",
     "MissingDatabaseError",
     "MissingDirectoryError",
+    "MissingExtraError",
     "NetworkFileSystemError",
     "NewerSchemaError",
     "NotADatabaseError",
     "NotInitializedError",
     "OpenError",
     "OutOfMemoryError",
+    "OutcomeUnknownError",
     "ReadOnlyDatabaseError",
     "SchemaConflictError",
+    "ServerUnavailableError",
     "StatementError",
     "TargetExistsError",
     "UnknownStatementError",
