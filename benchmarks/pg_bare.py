@@ -1,9 +1,9 @@
 """The limit on PostgreSQL: the row changes of abathur in bare asyncpg, on one connection, in batches.
 
-The schema is made by abathur's own `initialize()`, so tables and indexes are the same. Every row that
-abathur writes is written here too, with one prepared, set-based statement per table: tasks, contents,
-audit rows, counts, the last audit id given, and one seal per transaction. Claims lock their rows with
-SKIP LOCKED. Nothing is hashed and nobody is notified; what may be prepared is prepared, as in bare.py.
+The schema is made by abathur's own `initialize()`, so tables and indexes are the same, and so are the
+settings of the connection. Every row that abathur writes is written here too, with one prepared, set-based
+statement per table: tasks, contents, audit rows, counts, the last audit id given, and one seal per
+transaction. Claims lock their rows with SKIP LOCKED. Nothing is hashed and nobody is notified; what may be prepared is prepared, as in bare.py.
 `same_rows` compares two schemas.
 """
 
@@ -14,10 +14,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from abathur import sql
+from abathur.engines.postgres_connection import Options, connect
+from abathur.engines.urls import Server, target_of
 from abathur.ids import new_id
 from abathur.times import iso
 from benchmarks.bare import AGENT, LEASE, Claimed, Prepared
-from benchmarks.pg_server import connect
+from benchmarks.pg_server import ours
 
 _STATEMENTS = {
     "insert": """
@@ -79,9 +82,9 @@ class PgBare:
 
     @classmethod
     async def open(cls, url: str, schema: str, *, shared_rows: bool = True) -> PgBare:
-        bare = cls(await connect(url, schema), shared_rows=shared_rows)
-        for name, sql in _STATEMENTS.items():
-            bare._prepared[name] = await bare._connection.prepare(sql)
+        bare = cls(await _connect(url, schema), shared_rows=shared_rows)
+        for name, text in _STATEMENTS.items():
+            bare._prepared[name] = await bare._connection.prepare(text)
         return bare
 
     async def close(self) -> None:
@@ -146,6 +149,12 @@ class PgBare:
         return await self._prepared[name].fetch(*arguments)  # type: ignore[no-any-return]
 
 
+async def _connect(url: str, schema: str) -> Any:
+    server = target_of(ours(url, schema))
+    assert isinstance(server, Server)
+    return await connect(Options(server, sql.library("postgres"), "full", 30.0))
+
+
 def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
@@ -163,7 +172,7 @@ async def same_rows(url: str, one: str, other: str) -> None:
 
 
 async def _shape(url: str, schema: str) -> dict[str, tuple[int, int]]:
-    connection = await connect(url, schema)
+    connection = await _connect(url, schema)
     try:
         columns = await connection.fetch(
             "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = $1"
