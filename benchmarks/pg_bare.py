@@ -3,8 +3,8 @@
 The schema is made by abathur's own `initialize()`, so tables and indexes are the same, and so are the
 settings of the connection. Every row that abathur writes is written here too, with one prepared, set-based
 statement per table: tasks, contents, audit rows, counts, the last audit id given, and one seal per
-transaction. Claims lock their rows with SKIP LOCKED. Nothing is hashed and nobody is notified; what may be prepared is prepared, as in bare.py.
-`same_rows` compares two schemas.
+transaction. Claims lock their rows with SKIP LOCKED. Nothing is hashed and nobody is notified; what may be
+prepared is prepared, as in bare.py. `same_rows` compares two schemas.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from abathur import sql
-from abathur.engines.postgres_connection import Options, connect
+from abathur.engines.postgres_connection import BY_KEY, Options, connect
 from abathur.engines.urls import Server, target_of
 from abathur.ids import new_id
 from abathur.times import iso
@@ -24,11 +24,11 @@ from benchmarks.pg_server import ours
 
 _STATEMENTS = {
     "insert": """
-        INSERT INTO tasks (id, prompt, agent_type, priority, status, input_data, max_execution_timeout_seconds,
-                           submitted_at, last_updated_at, created_by, source, summary, max_attempts, rank,
-                           unmet, dependents)
-        SELECT id, prompt, agent, 5, 'ready', '{}', 3600, submitted, updated, actor, 'human', summary, 3, rank,
-               0, 0
+        INSERT INTO tasks (id, prompt, agent_type, priority, status, input_data,
+                           max_execution_timeout_seconds, submitted_at, last_updated_at, created_by, source,
+                           summary, max_attempts, rank, unmet, dependents)
+        SELECT id, prompt, agent, 5, 'ready', '{}', 3600, submitted, updated, actor, 'human', summary, 3,
+               rank, 0, 0
         FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
                     $8::bigint[]) AS b (id, prompt, agent, submitted, updated, actor, summary, rank)""",
     "content": "INSERT INTO task_content (task_id, input) SELECT * FROM unnest($1::text[], $2::text[])",
@@ -41,11 +41,12 @@ _STATEMENTS = {
         UPDATE tasks SET status = 'running', fence = tasks.fence + 1, attempt = tasks.attempt + 1,
                          worker = b.worker, lease_expires_at = $4, started_at = $5, last_updated_at = $5
         FROM unnest($1::text[], $2::bigint[], $3::text[]) AS b (id, fence, worker)
-        WHERE tasks.id = b.id AND tasks.fence = b.fence AND tasks.status = 'ready'""",
+        WHERE tasks.id = b.id AND tasks.fence = b.fence AND tasks.status || '' = 'ready'""",
     "complete": """
-        UPDATE tasks SET status = 'completed', lease_expires_at = NULL, completed_at = $2, last_updated_at = $2
+        UPDATE tasks SET status = 'completed', lease_expires_at = NULL, completed_at = $2,
+                         last_updated_at = $2
         FROM unnest($1::text[]) AS b (id)
-        WHERE tasks.id = b.id AND tasks.fence = 1 AND tasks.status = 'running'""",
+        WHERE tasks.id = b.id AND tasks.fence = 1 AND tasks.status || '' = 'running'""",
     "count": """
         INSERT INTO task_counts (agent_type, status, n) SELECT $1, * FROM unnest($2::text[], $3::bigint[])
         ON CONFLICT (agent_type, status) DO UPDATE SET n = task_counts.n + excluded.n""",
@@ -152,7 +153,7 @@ class PgBare:
 async def _connect(url: str, schema: str) -> Any:
     server = target_of(ours(url, schema))
     assert isinstance(server, Server)
-    return await connect(Options(server, sql.library("postgres"), "full", 30.0))
+    return await connect(Options(server, sql.library("postgres"), "full", 30.0), **BY_KEY)
 
 
 def _columns(rows: Sequence[Sequence[Any]]) -> list[list[Any]]:

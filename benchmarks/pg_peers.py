@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
@@ -20,7 +21,7 @@ from benchmarks.pg_server import fresh
 CONNECTIONS = 10
 
 Seconds = tuple[float, float]
-Peer = Callable[[str, int, int], Awaitable[Seconds]]
+Peer = Callable[[str, int, int], Coroutine[Any, Any, Seconds]]
 
 
 async def procrastinate(url: str, n: int, c: int, *, batched: bool = False) -> Seconds:
@@ -94,7 +95,7 @@ async def pgqueuer(url: str, n: int, c: int, *, batched: bool = False) -> Second
             async def single(task: Any) -> None:
                 await queries.enqueue("nothing", task)
 
-            limits = (
+            limits: dict[str, Any] = (
                 {"batch_size": c}
                 if batched
                 else {"batch_size": max(1, c // 2), "max_concurrent_tasks": max(2, c)}
@@ -105,16 +106,16 @@ async def pgqueuer(url: str, n: int, c: int, *, batched: bool = False) -> Second
     return enqueued, worked
 
 
-def peers() -> dict[str, Peer]:
-    """Those that are installed; it is said which are not."""
-    found: dict[str, Peer] = {}
+def installed() -> dict[str, tuple[Peer, int]]:
+    """Those that are installed, and what part of the tasks each gets; it is said which are not."""
+    found: dict[str, tuple[Peer, int]] = {}
     missing = []
-    for peer, packages in ((procrastinate, ("procrastinate",)), (pgqueuer, ("pgqueuer", "asyncpg"))):
+    for peer, part in ((procrastinate, 10), (pgqueuer, 4)):
         name = peer.__name__
-        if all(find_spec(package) for package in packages):
+        if find_spec(name):
             print(f"  {name} {version(name)}")
-            found[name] = peer
-            found[f"{name} batched"] = lambda url, n, c, peer=peer: peer(url, n, c, batched=True)
+            found[name] = (peer, part)
+            found[f"{name} batched"] = (partial(peer, batched=True), part)
         else:
             missing.append(name)
     if missing:
@@ -123,7 +124,9 @@ def peers() -> dict[str, Peer]:
     return found
 
 
-async def _enqueue(tasks: Sequence[Any], c: int, call: Callable[[Any], Awaitable[None]], *, batched: bool) -> float:
+async def _enqueue(
+    tasks: Sequence[Any], c: int, call: Callable[[Any], Awaitable[None]], *, batched: bool
+) -> float:
     left = iter(batches(tasks, c) if batched else tasks)
 
     async def caller() -> None:

@@ -24,6 +24,7 @@ from benchmarks.harness import Bench, interleave, median, ratio, spread
 GOALS = {1: 0.40, 10: 0.50, 100: 0.60}
 
 Seconds = tuple[float, float]
+Rates = tuple[float, float, float]
 Process = Callable[[Database, int, int], Awaitable[float]]
 
 
@@ -41,10 +42,10 @@ def run(bench: Bench) -> None:
             },
         )
         _compare(bench, c)
-        rates = {who: [_rates(n, seconds) for seconds in times] for who, times in found.items()}
-        for who, those in rates.items():
+        found_rates = {who: [rates(n, seconds) for seconds in times] for who, times in found.items()}
+        for who, those in found_rates.items():
             columns = list(zip(*those, strict=True))
-            limits = list(zip(*rates["the limit"], strict=True))
+            limits = list(zip(*found_rates["the limit"], strict=True))
             share = [ratio(mine, limit) for mine, limit in zip(columns, limits, strict=True)]
             shares[who, c] = share[2]
             rows.append(
@@ -62,7 +63,8 @@ def run(bench: Bench) -> None:
         bench.goal(f"e2e of the limit, c={c}", shares["abathur", c], ">=", goal)
 
 
-def _rates(n: int, seconds: Seconds) -> tuple[float, float, float]:
+def rates(n: int, seconds: Seconds) -> Rates:
+    """Per second: enqueue, process, both."""
     return n / seconds[0], n / seconds[1], n / sum(seconds)
 
 
