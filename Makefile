@@ -103,7 +103,7 @@ $(LIBRARY): pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(TOOLS): $(LIBRARY)
-	$(PIP) install --quiet --editable . --group dev
+	$(PIP) install --quiet --editable ".[all]" --group dev
 	@touch $@
 
 $(PEERS): $(TOOLS)
