@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from abathur import sql
-from abathur.engines.postgres_connection import BY_KEY, Options, connect
 from abathur.engines.urls import Server, target_of
 from abathur.ids import new_id
 from abathur.times import iso
@@ -151,6 +150,8 @@ class PgBare:
 
 
 async def _connect(url: str, schema: str) -> Any:
+    from abathur.engines.postgres_connection import BY_KEY, Options, connect
+
     server = target_of(ours(url, schema))
     assert isinstance(server, Server)
     return await connect(Options(server, sql.library("postgres"), "full", 30.0), **BY_KEY)

