@@ -65,6 +65,7 @@ class PostgresEngine:
     ) -> None:
         del recorded  # for an engine that has the host's clock; the server's is one for all
         self.name = server.name
+        self.address = server.address
         self.catalog = catalog
         self._options = Options(server, catalog, durability, lock_timeout)
         self._closing = closing

@@ -87,7 +87,7 @@ class BackupUnsupportedError(EngineError):
         super().__init__(
             f"{name} cannot be copied to {target}: its server makes its own backups.",
             "Expected a database in a file or in memory.",
-            "Use `pg_dump --schema=abathur`, or your server's backups; `abathur move` copies it to a file.",
+            "Use `pg_dump`, or the backups of your server; `abathur move` copies it into a file.",
         )
 
 
