@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 
 from abathur import Database, errors
 
-Provocation = Callable[[str, Path], Awaitable[Any]]
+Provocation = Callable[[str], Awaitable[Any]]
 ON_SERVER: dict[str, Provocation] = {}
 PLACE = "postgresql://agents@db.example.org/agents"
 """The database of the examples on the page."""
@@ -19,44 +19,32 @@ PLACE = "postgresql://agents@db.example.org/agents"
 
 def provokes(kind: type[errors.AbathurError]) -> Callable[[Provocation], Provocation]:
     def register(provocation: Provocation) -> Provocation:
-        async def on_the_page(url: str, directory: Path) -> None:
-            """Raise the error with the page's names instead of the server's."""
+        async def with_the_names_of_the_page(url: str) -> None:
             try:
-                await provocation(url, directory)
+                await provocation(url)
             except errors.AbathurError as error:
-                name = urlsplit(url).path.removeprefix("/")
-                said = str(error).replace(f"database {name}", "database agents")
-                for one in NAMES:
-                    said = said.replace(one, PLACE)
-                error.args = (said,)
+                said = re.sub(r"postgresql://\S+", PLACE, str(error))
+                error.args = (said.replace(f"database {urlsplit(url).path[1:]}", "database agents"),)
                 raise
-            finally:
-                NAMES.clear()
 
-        ON_SERVER[kind.__name__] = on_the_page
+        ON_SERVER[kind.__name__] = with_the_names_of_the_page
         return provocation
 
     return register
 
 
-NAMES: list[str] = []
-"""What the databases of a provocation are called in messages."""
-
-
 def at(url: str, **arguments: Any) -> Database:
-    db = Database(url, **{"environment": "test", **arguments})
-    NAMES.append(db.name)
-    return db
+    return Database(url, **{"environment": "test", **arguments})
 
 
 @provokes(errors.AccessDeniedError)
-async def _(url: str, directory: Path) -> None:
+async def _(url: str) -> None:
     async with at(f"{url}&role=pg_monitor"):  # a role that every server has, and that may make nothing
         pass
 
 
 @provokes(errors.OutcomeUnknownError)
-async def _(url: str, directory: Path) -> None:
+async def _(url: str) -> None:
     async with at(url) as db:
         await db.tasks.enqueue("x")
     async with cut_at_commit(url) as proxied:

@@ -137,6 +137,11 @@ class Database:
             project=self._project,
         )
 
+    async def exists(self) -> bool:
+        """Whether there is anything in the file, or in the schema on the server. Makes nothing."""
+        await self._open()
+        return await self._engine.exists()
+
     async def backup(self, target: str | Path, *, progress: Progress | None = None) -> Path:
         """Write a consistent copy to the new file `target` while others write, and return its path.
 
@@ -148,7 +153,7 @@ class Database:
         if not str(target) or "\0" in str(target):
             raise InvalidInputError(f"{target!r} names no file.", "Expected a path.", "Give another one.")
         path = Path(target).absolute()  # noqa: ASYNC240  # a look at the working directory only
-        if "backup" in self._engine.capabilities:  # else the engine refuses, without being asked for a connection
+        if "backup" in self._engine.capabilities:  # else the engine refuses by itself
             await self._open()
             if not await self._engine.exists() and "file" in self._engine.capabilities:
                 raise MissingDatabaseError(self.name)

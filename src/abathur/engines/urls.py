@@ -104,7 +104,7 @@ def _unreadable() -> InvalidUrlError:
     return InvalidUrlError(
         "The URL of the database cannot be read.",
         "Expected postgresql://user:password@host:port/database?option=value.",
-        "Write the characters @ : / ? # [ ] of a user, a password or an option as %40 %3A %2F %3F %23 %5B %5D.",
+        "In user, password and options, write @ : / ? # [ ] as %40 %3A %2F %3F %23 %5B %5D.",
     )
 
 

@@ -151,7 +151,9 @@ class UnsupportedVersionError(OpenError):
         super().__init__(
             f"{software} is {found}.",
             f"Expected {needed} or newer.",
-            "Use a Python that was built with a newer one." if software == "SQLite" else "Use a newer server.",
+            "Use a Python that was built with a newer one."
+            if software == "SQLite"
+            else "Use a newer server.",
         )
 
 

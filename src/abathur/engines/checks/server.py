@@ -26,9 +26,18 @@ SELECT CAST(current_setting('server_version_num') AS INTEGER) AS number,
        current_setting('server_encoding') AS encoding,
        CAST(current_setting('max_connections') AS INTEGER) AS most,
        (SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+       current_setting('autovacuum') AS autovacuum,
+       COALESCE((SELECT s.ssl FROM pg_stat_ssl AS s WHERE s.pid = pg_backend_pid()), false) AS encrypted,
+       COALESCE(host(inet_client_addr()), '') AS client,
+       current_user AS role, current_setting('search_path') AS schema,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
-       COALESCE(has_schema_privilege(to_regnamespace(current_schema()), 'CREATE'),
-                has_database_privilege(current_database(), 'CREATE')) AS may_create,
+       to_regnamespace(current_setting('search_path')) IS NOT NULL AS is_there,
+       has_database_privilege(current_database(), 'CREATE') AS may_make,
+       COALESCE(has_schema_privilege(to_regnamespace(current_setting('search_path')), 'CREATE')
+                AND has_schema_privilege(to_regnamespace(current_setting('search_path')), 'USAGE'), false) AS may_use,
+       (SELECT COUNT(*) FROM pg_class AS c
+        WHERE c.relnamespace = to_regnamespace(current_setting('search_path'))
+          AND c.relkind IN ('r', 'p') AND NOT pg_has_role(c.relowner, 'USAGE')) AS not_owned,
        (SELECT COUNT(*) FROM pg_stat_activity WHERE state = 'idle in transaction'
         AND state_change < clock_timestamp() - interval '1 minute') AS idle,
        CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION) AS now
@@ -118,23 +127,67 @@ def _connections(row: Any) -> Finding:
 
 
 def _role(row: Any) -> Finding:
-    if not row["may_create"]:
+    code, what, role, schema = "server-role", f"the role {row['role']}", row["role"], row["schema"]
+    if not row["is_there"] and not row["may_make"]:
         return Finding(
-            code="server-role",
+            code=code,
             level="problem",
-            what="the role",
-            found="it may not make tables in the schema, so `initialize()` cannot upgrade them.",
-            remedy="GRANT CREATE, USAGE ON SCHEMA abathur TO the role, or let it own the schema.",
+            what=what,
+            found=f"It may not make the schema {schema}, which does not exist.",
+            remedy=f"Let an administrator run: CREATE SCHEMA {schema} AUTHORIZATION {role}",
+        )
+    if row["is_there"] and not row["may_use"]:
+        return Finding(
+            code=code,
+            level="problem",
+            what=what,
+            found=f"It may not make tables in the schema {schema}, so `initialize()` cannot upgrade them.",
+            remedy=f"Let its owner run: GRANT CREATE, USAGE ON SCHEMA {schema} TO {role}",
+        )
+    if row["not_owned"]:
+        return Finding(
+            code=code,
+            level="warning",
+            what=what,
+            found=f"{row['not_owned']} tables of the schema {schema} belong to another role, so "
+            "`initialize()` cannot upgrade them.",
+            remedy=f"Make {role} a member of the role that owns them, or use that one.",
         )
     if row["is_superuser"]:
         return Finding(
-            code="server-role",
+            code=code,
             level="note",
-            what="the role",
-            found="it is a superuser, which abathur does not need.",
+            what=what,
+            found="It is a superuser, which abathur does not need.",
             remedy="Use a role of its own that owns the schema.",
         )
-    return Finding(code="server-role", level="ok", what="the role", found="may make tables, no superuser")
+    return Finding(code=code, level="ok", what=what, found="may make tables, and is no superuser")
+
+
+def _encryption(row: Any) -> Finding:
+    code, what, client = "server-encryption", "the connection", row["client"]
+    if row["encrypted"]:
+        return Finding(code=code, level="ok", what=what, found="encrypted")
+    if not client or client.startswith("127.") or client == "::1":
+        return Finding(code=code, level="ok", what=what, found="does not leave this machine")
+    return Finding(
+        code=code,
+        level="warning",
+        what=what,
+        found="It goes over a network and is not encrypted.",
+        remedy="Add sslmode=verify-full to the URL; the server needs a certificate.",
+    )
+
+
+def _vacuum(row: Any) -> Finding:
+    off = row["autovacuum"] != "on"
+    return Finding(
+        code="server-autovacuum",
+        level="warning" if off else "ok",
+        what="autovacuum",
+        found="off: the tables of a queue grow without end." if off else "on",
+        remedy="Set autovacuum = on." if off else "",
+    )
 
 
 def _idle(row: Any) -> Finding:
@@ -166,5 +219,7 @@ _CHECKS: Final[tuple[Callable[[Any], Finding], ...]] = (
     _encoding,
     _connections,
     _role,
+    _encryption,
+    _vacuum,
     _idle,
 )
