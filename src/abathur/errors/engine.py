@@ -111,6 +111,6 @@ class StatementError(EngineError):
         super().__init__(
             f"The database could not execute {statement}: {found}.",
             "Expected valid SQL for the tables that exist.",
-            "If the statement is yours, correct it; if it is abathur's, report it with the version of SQLite, "
+            "If the statement is yours, correct it; if it is abathur's, report it with the version of SQLite "
             "or of the server.",
         )

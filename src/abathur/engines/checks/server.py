@@ -31,16 +31,16 @@ SELECT CAST(current_setting('server_version_num') AS INTEGER) AS number,
        COALESCE(host(inet_client_addr()), '') AS client,
        current_user AS role, current_setting('search_path') AS schema,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
-       to_regnamespace(current_setting('search_path')) IS NOT NULL AS is_there,
+       here.oid IS NOT NULL AS is_there,
        has_database_privilege(current_database(), 'CREATE') AS may_make,
-       COALESCE(has_schema_privilege(to_regnamespace(current_setting('search_path')), 'CREATE')
-                AND has_schema_privilege(to_regnamespace(current_setting('search_path')), 'USAGE'), false) AS may_use,
-       (SELECT COUNT(*) FROM pg_class AS c
-        WHERE c.relnamespace = to_regnamespace(current_setting('search_path'))
-          AND c.relkind IN ('r', 'p') AND NOT pg_has_role(c.relowner, 'USAGE')) AS not_owned,
+       COALESCE(has_schema_privilege(here.oid, 'CREATE') AND has_schema_privilege(here.oid, 'USAGE'), false)
+         AS may_use,
+       (SELECT COUNT(*) FROM pg_class AS c WHERE c.relnamespace = here.oid
+        AND c.relkind IN ('r', 'p') AND NOT pg_has_role(c.relowner, 'USAGE')) AS not_owned,
        (SELECT COUNT(*) FROM pg_stat_activity WHERE state = 'idle in transaction'
         AND state_change < clock_timestamp() - interval '1 minute') AS idle,
        CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION) AS now
+FROM (SELECT to_regnamespace(current_setting('search_path')) AS oid) AS here
 """
 
 
@@ -62,7 +62,8 @@ async def examine_server(options: Options, *, deep: bool) -> list[Finding]:
     except DRIVER as error:
         found = translate(error, name, "a look at the server")
         return [_unreachable(found.error if isinstance(found, Transient) else found)]
-    return [check(row) for check in _CHECKS] + [_clock(row["now"] - middle)]
+    settings = [_commits(options.durability), _clock(row["now"] - middle)]
+    return [check(row) for check in _CHECKS] + settings
 
 
 def _unreachable(error: AbathurError) -> Finding:
@@ -199,6 +200,19 @@ def _idle(row: Any) -> Finding:
         remedy="Find them in pg_stat_activity: they keep rows locked and VACUUM from its work."
         if row["idle"]
         else "",
+    )
+
+
+def _commits(durability: str) -> Finding:
+    normal = durability == "normal"
+    return Finding(
+        code="durability",
+        level="note" if normal else "ok",
+        what="durability",
+        found="normal: a crash of the server may cost the last transactions, the death of a process none."
+        if normal
+        else "full: a commit survives a crash of the server",
+        remedy="Database(durability='full'), which is the default." if normal else "",
     )
 
 
