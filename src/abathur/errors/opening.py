@@ -129,7 +129,7 @@ class AccessDeniedError(OpenError, PermissionError):
             f"Access to {name} was refused: {found}.",
             "Expected a role that may connect and that owns the schema, or may create it.",
             "Check user and password, or let an administrator run "
-            "`CREATE SCHEMA abathur AUTHORIZATION <role>`; no superuser is needed.",
+            "`CREATE SCHEMA <schema> AUTHORIZATION <role>`; no superuser is needed.",
         )
 
 

@@ -33,8 +33,8 @@ SELECT CAST(current_setting('server_version_num') AS INTEGER) AS number,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
        here.oid IS NOT NULL AS is_there,
        has_database_privilege(current_database(), 'CREATE') AS may_make,
-       COALESCE(has_schema_privilege(here.oid, 'CREATE') AND has_schema_privilege(here.oid, 'USAGE'), false)
-         AS may_use,
+       COALESCE(has_schema_privilege(here.oid, 'USAGE'), false) AS may_use,
+       COALESCE(has_schema_privilege(here.oid, 'CREATE'), false) AS may_add,
        (SELECT COUNT(*) FROM pg_class AS c WHERE c.relnamespace = here.oid
         AND c.relkind IN ('r', 'p') AND NOT pg_has_role(c.relowner, 'USAGE')) AS not_owned,
        (SELECT COUNT(*) FROM pg_stat_activity WHERE state = 'idle in transaction'
@@ -142,17 +142,16 @@ def _role(row: Any) -> Finding:
             code=code,
             level="problem",
             what=what,
-            found=f"It may not make tables in the schema {schema}, so `initialize()` cannot upgrade them.",
-            remedy=f"Let its owner run: GRANT CREATE, USAGE ON SCHEMA {schema} TO {role}",
+            found=f"It may not use the schema {schema}.",
+            remedy=f"Let its owner run: GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}",
         )
-    if row["not_owned"]:
+    if row["not_owned"] or (row["is_there"] and not row["may_add"]):
         return Finding(
             code=code,
-            level="warning",
+            level="note",
             what=what,
-            found=f"{row['not_owned']} tables of the schema {schema} belong to another role, so "
-            "`initialize()` cannot upgrade them.",
-            remedy=f"Make {role} a member of the role that owns them, or use that one.",
+            found="It may use the tables, and not alter them.",
+            remedy="Let the role that owns them run `abathur migrate` at every upgrade, before the others.",
         )
     if row["is_superuser"]:
         return Finding(
