@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -60,7 +60,7 @@ class Server:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.url = f"postgresql://{ROLE}@/postgres?host={place}"
+        self.url = self.url_of("postgres")
         self._data = place / "data"
         self._user: dict[str, Any] = {}
         if os.geteuid() == 0:
@@ -69,7 +69,11 @@ class Server:
         copy = place / "programs" / PACKAGE / "postgres"
         self._programs = copy / "bin" if copy.exists() else programs()
 
-    def make(self) -> None:
+    def url_of(self, role: str) -> str:
+        """The URL of its database for a role; `url` is that of a superuser."""
+        return f"postgresql://{role}@/postgres?host={self.place}"
+
+    def make(self, settings: Mapping[str, str] = SETTINGS) -> None:
         """Make the directory, and a new cluster in it."""
         self.place.mkdir(mode=0o700, exist_ok=True)
         if self._user:
@@ -77,7 +81,7 @@ class Server:
             self._make_executable()
         options = ("-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
         self._run("initdb", "-D", self._data, *options)
-        settings = {**SETTINGS, "unix_socket_directories": f"'{self.place}'"}
+        settings = {**settings, "unix_socket_directories": f"'{self.place}'"}
         with (self._data / "postgresql.conf").open("a") as config:
             config.writelines(f"{name} = {value}\n" for name, value in settings.items())
 
@@ -192,7 +196,7 @@ def keep(place: Path) -> None:
         server.sql(f"CREATE ROLE {ROLE} LOGIN", f"GRANT CREATE ON DATABASE postgres TO {ROLE}")
     except UnavailableError as error:
         sys.exit(str(error))
-    (place / "url").write_text(server.url)
+    (place / "url").write_text(server.url_of(ROLE))
     if os.fork():
         return  # who started us has no child to wait for
     os.setsid()
