@@ -97,6 +97,20 @@ async def test_many_initialize_at_once(unopened):
         await db.close()
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 5, 20])
+async def test_a_close_in_the_middle_of_opening_leaves_nothing_behind(unopened, turns):
+    """The leak check of the suite looks for the threads and descriptors."""
+    db = unopened()
+    opening = asyncio.create_task(db.initialize())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await db.close()
+    (answer,) = await asyncio.gather(opening, return_exceptions=True)
+    assert isinstance(answer, DatabaseClosedError) or not isinstance(answer, BaseException), answer
+    with pytest.raises(DatabaseClosedError):
+        await db.initialize()
+
+
 async def test_a_body_that_raises_closes_the_database(unopened):
     with pytest.raises(KeyError):
         async with unopened() as db:
