@@ -10,8 +10,9 @@ import asyncpg
 import pytest
 
 from abathur import Database
+from abathur.engines.postgres_migration import key_of
 from abathur.engines.urls import Server, target_of
-from abathur.errors import ConstraintError, EnvironmentMismatchError, SchemaConflictError
+from abathur.errors import ConstraintError, EnvironmentMismatchError, LockTimeoutError, SchemaConflictError
 from abathur.schema import Column, Schema, Table
 from tests.conftest import require
 from tests.unit.planned_postgres import connected, rows
@@ -69,6 +70,19 @@ async def test_a_new_database_is_made_once(postgres_url: str) -> None:
     await db.close()
     assert (again.steps, again.notes, again.created) == ((), (), False)
     assert (again.environment, again.database_id) == ("test", report.database_id)
+
+
+async def test_with_nothing_to_do_no_lock_is_taken(postgres_url: str, raw: asyncpg.Connection) -> None:
+    await initialized(postgres_url)
+    await raw.execute("SELECT pg_advisory_lock($1)", key_of(await raw.fetchval("SELECT current_schema()")))
+    db = Database(postgres_url, lock_timeout=0.2)
+    assert (await db.initialize(verify=True)).steps == ()
+    await db.close()
+    await raw.execute("DROP INDEX tasks_ready")
+    db = Database(postgres_url, lock_timeout=0.2)
+    with pytest.raises(LockTimeoutError):
+        await db.initialize()
+    await db.close()
 
 
 async def test_eight_at_once_make_one_database_and_all_report_it(postgres_url: str) -> None:
