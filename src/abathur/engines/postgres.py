@@ -76,7 +76,7 @@ class PostgresEngine:
         self._options = Options(server, catalog, durability, lock_timeout)
         self._closing = closing
         self._observer = observer or (lambda _: None)
-        self._clock = ServerClock()
+        self._clock = ServerClock(server.name)
         self._home = Home()
         self._sender = new_id()
         self._channel = f"abathur_{server.schema}"[:63]
