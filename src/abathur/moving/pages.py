@@ -1,0 +1,107 @@
+"""Rows in pages, in the order of a table's key: how they are read, and how they are written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from attrs import frozen
+
+from abathur.errors import UnmovableValueError
+from abathur.moving.tables import Moving
+from abathur.moving.values import Values, unfit
+from abathur.schema.render import quoted
+from abathur.script import Built, Script
+
+PAGE: Final = 500
+"""Rows that one transaction copies at most. Some hold half a megabyte, and all of a page are in memory."""
+PARAMETERS: Final = 1_500
+"""Values that one statement takes at most. The same text serves all pages, so a server prepares it once,
+if it is short enough to be kept."""
+AT: Final = "abathur_at"
+"""The name under which the place of a row is read, of a table without a key."""
+PLACES: Final = {
+    # What tells a row of a table without a key: the value to read, to compare with a stored one, to order by.
+    "sqlite": ("_rowid_", "?", "_rowid_"),
+    "postgres": ("CAST(ctid AS text)", "CAST(CAST(? AS text) AS tid)", "ctid"),
+}
+
+Key = tuple[Any, ...]
+
+
+@frozen
+class Page:
+    """Some rows of a table, one after the other by its key."""
+
+    rows: Sequence[Values]
+    last: Key
+    """The key of the last one, after which the next page begins."""
+
+
+def read(moving: Moving, dialect: str, after: Key | None) -> Script[Page]:
+    """The rows after a key, or the first ones. The page is empty where there are no more.
+
+    Raises UnmovableValueError for a row without a key, after which no page could begin.
+    """
+    names = [quoted(name) for name in moving.columns]
+    order = ", ".join(quoted(name) for name in moving.key)
+    begin = f"({order}) > ({', '.join('?' * len(moving.key))})"
+    if not moving.key:
+        place, given, order = PLACES[dialect]
+        names.append(f"{place} AS {AT}")
+        begin = f"{order} > {given}"
+    where = "" if after is None else f" WHERE {begin}"
+    sql = f"SELECT {', '.join(names)} FROM {quoted(moving.name)}{where} ORDER BY {order} LIMIT {PAGE}"
+    rows = yield Built(sql, after or (), damaged=True)
+    if not rows:
+        return Page((), ())
+    keys = [tuple(row[name] for name in moving.key or (AT,)) for row in (rows[0], rows[-1])]
+    if any(value is None for value in keys[0]):  # NULL sorts first
+        raise UnmovableValueError(moving.name, keys[0], moving.key[keys[0].index(None)], "NULL, as a key")
+    return Page([moving.values(row) for row in rows], keys[1])
+
+
+def check(moving: Moving, page: Page, dialect: str) -> None:
+    """Raise UnmovableValueError for a value that a database of this dialect cannot hold."""
+    found = unfit(moving.kinds, page.rows, dialect)
+    if found is not None:
+        row, column, problem = found
+        places = [moving.columns.index(name) for name in moving.key]
+        key = tuple(page.rows[row][place] for place in places)
+        raise UnmovableValueError(moving.name, key, moving.columns[column], problem)
+
+
+def write(moving: Moving, rows: Sequence[Values]) -> Script[None]:
+    """Insert rows, many with one statement."""
+    into = f"INSERT INTO {quoted(moving.name)} ({', '.join(map(quoted, moving.columns))}) VALUES "
+    one = f"({', '.join('?' * len(moving.columns))})"
+    at_once = max(PARAMETERS // len(moving.columns), 1)
+    for start in range(0, len(rows), at_once):
+        some = rows[start : start + at_once]
+        yield Built(into + ", ".join([one] * len(some)), [value for row in some for value in row])
+
+
+def count(moving: Moving) -> Script[int]:
+    """How many rows the table has."""
+    (row,) = yield Built(f"SELECT count(*) AS n FROM {quoted(moving.name)}")
+    return int(row["n"])
+
+
+_FITS: Final = {
+    "INTEGER": "typeof({0}) IN ('integer', 'null')",
+    "TEXT": "typeof({0}) IN ('text', 'null') AND NOT coalesce(instr({0}, char(0)), 0)",
+    "REAL": "typeof({0}) IN ('real', 'integer', 'null')",
+    "BLOB": "typeof({0}) IN ('blob', 'null')",
+    "NUMERIC": "typeof({0}) IN ('real', 'integer', 'null')",
+}
+
+
+def suspects(moving: Moving) -> Script[Page]:
+    """The first row of an SQLite table with a value that PostgreSQL cannot hold, found without copying."""
+    checks = [
+        _FITS[kind].format(quoted(name)) for name, kind in zip(moving.columns, moving.kinds, strict=True)
+    ]
+    names = ", ".join(map(quoted, moving.columns))
+    sql = f"SELECT {names} FROM {quoted(moving.name)} WHERE NOT ({' AND '.join(checks)}) LIMIT 1"
+    rows = yield Built(sql, damaged=True)
+    return Page([moving.values(row) for row in rows], ())
