@@ -16,13 +16,14 @@ class Closing:
 
     def script(self, emitted: Emitted, now: int) -> Script[None]:
         self._next = self._chain  # the last transaction may have been lost after its seal
+        rows = audit.observed(emitted)
+        if rows:
+            self._next = yield from self._chain.seal(rows, now)
+        # After the trail, whose end only one transaction writes at a time: everybody changes these rows.
         if moves.RECOUNT in emitted:
             yield from moves.count_again()
         else:
             yield from moves.count(moves.observed(emitted))
-        rows = audit.observed(emitted)
-        if rows:
-            self._next = yield from self._chain.seal(rows, now)
 
     def committed(self) -> None:
         self._chain = self._next

@@ -11,12 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
-from abathur import audit, migrate, space, sql
+from abathur import audit, migrate, space
 from abathur._version import __version__
 from abathur.closing import Closing, last_moment, probe
 from abathur.engines.base import Engine, Progress
-from abathur.engines.sqlite import SqliteEngine
-from abathur.engines.urls import path_of
+from abathur.engines.opening import make_engine
 from abathur.errors import (
     DatabaseClosedError,
     InvalidInputError,
@@ -38,16 +37,19 @@ ENVIRONMENT: Final = "ABATHUR_ENVIRONMENT"
 
 
 class Database:
-    """One database, in a file or in memory.
+    """One database, in a file, in memory, or on a PostgreSQL server.
 
-    ``Database("agents.db")``, a Path, ``":memory:"`` or ``"sqlite:///agents.db"``. Open it with
+    ``Database("agents.db")``, a Path, ``":memory:"``, ``"sqlite:///agents.db"`` or
+    ``"postgresql://user@host/database"`` (with the extra `postgres`; ``?schema=`` names another schema
+    than ``abathur``, ``?pool=`` another number of readers' connections than 4). Open it with
     ``async with Database(...) as db:``, or with ``await db.initialize()`` and ``await db.close()``.
 
     url: the database. schema: an application's own tables, as one Schema or several. queries: its own
     statements, as a directory of `.sql` files or a mapping of names to SQL. environment: ``production``,
     ``development`` or ``test``, else ABATHUR_ENVIRONMENT; it must agree with the database's stamp.
     durability: ``full`` survives a power cut, ``normal`` only the death of processes. lock_timeout:
-    seconds to wait for another process's transaction. backup: copy a database that holds rows before
+    seconds to wait for another process's transaction, or for a server that has gone away. backup: copy a
+    file that holds rows before
     its schema is changed. adopt: accept another application's file. project: recorded in the stamp.
     actor: who does it, for the audit trail; else the host's name and the process id.
 
@@ -84,12 +86,9 @@ class Database:
         self._project = project
         self._state = "new"
         self._watch = Watch()
-        catalog = sql.library("sqlite")
-        if queries is not None:
-            catalog = catalog.extended(queries, "sqlite")
-        self._engine: Engine = SqliteEngine(
-            path_of(url),
-            catalog,
+        self._engine: Engine = make_engine(
+            url,
+            queries,
             closing=Closing,
             observer=self._watch.committed,
             recorded=last_moment,

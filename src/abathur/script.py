@@ -19,7 +19,7 @@ because an engine may have lost the transaction by then.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -143,12 +143,38 @@ def drive(script: Script[T], execute: Callable[[Statement | Built], list[Any]], 
             elif isinstance(step, (Statement, Built)):
                 answer = execute(step)
             else:
-                raise InvalidInputError(
-                    f"A script yielded {type(step).__name__}.",
-                    "Expected Statement(...).",
-                    "Yield statements only; call another script with `yield from`.",
-                )
+                raise _wrong_step(step)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
     finally:
         script.close()
+
+
+async def drive_async(
+    script: Script[T], execute: Callable[[Statement | Built], Awaitable[list[Any]]], emitted: Emitted
+) -> T:
+    """`drive` for an engine that waits for a server: the same script, with `await` between its steps."""
+    answer: list[Any] | None = None
+    try:
+        while True:
+            try:
+                step = script.send(answer)  # type: ignore[arg-type]  # the first send must be None
+            except StopIteration as done:
+                return done.value  # type: ignore[no-any-return]
+            if type(step) is Emit:
+                emitted.setdefault(step.topic, []).extend(step.values)
+                answer = []
+            elif isinstance(step, (Statement, Built)):
+                answer = await execute(step)
+            else:
+                raise _wrong_step(step)
+    finally:
+        script.close()
+
+
+def _wrong_step(step: object) -> InvalidInputError:
+    return InvalidInputError(
+        f"A script yielded {type(step).__name__}.",
+        "Expected Statement(...).",
+        "Yield statements only; call another script with `yield from`.",
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from abathur.engines.group import Batch, Job, gather
+from abathur.engines.jobs import Batch, Job, gather
 from abathur.engines.sqlite import SqliteEngine
 from abathur.errors import ConstraintError, DiskFullError
 from abathur.script import Built, Statement

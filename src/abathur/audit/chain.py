@@ -1,4 +1,4 @@
-"""Seals: one hash for the rows of a transaction, chained to the same writer's previous seal."""
+"""Seals: the rows of a transaction, with one hash that is chained to the same writer's previous seal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 from attrs import define, frozen
 
 from abathur import payload
-from abathur.audit.entries import Entry, row_digest
+from abathur.audit.entries import COLUMNS, Entry, row_digest
 from abathur.script import Script, Statement
 
 GENESIS: Final = "0" * 64
@@ -31,13 +31,18 @@ class Chain:
     head: str = GENESIS
 
     def seal(self, entries: Sequence[Entry], now: int) -> Script[Chain]:
-        """Seal what this transaction appended; return where the chain goes on after it."""
-        # Ids have no gaps: the write lock is held, and `audit` is AUTOINCREMENT.
-        (last,) = yield Statement("audit.last_id")
+        """Write and seal what this transaction appended; return where the chain goes on after it.
+
+        From the first statement to the commit no other transaction gets here, on any engine. So ids have
+        no gaps, and they and the seals are in the order of the commits.
+        """
+        (last,) = yield Statement("trail.reserve", n=len(entries))
         first_id = last["id"] - len(entries) + 1
-        digests = "".join(
-            [row_digest(row_id, entry)[:KEPT] for row_id, entry in enumerate(entries, first_id)]
+        numbered = list(enumerate(entries, first_id))
+        yield Statement(
+            "audit.append", rows=[(row_id, *entry) for row_id, entry in numbered], columns=("id", *COLUMNS)
         )
+        digests = "".join([row_digest(row_id, entry)[:KEPT] for row_id, entry in numbered])
         ids = f"{first_id}-{last['id']}"
         head = seal_hash(self.head, self.writer, self.sequence + 1, now, ids, digests)
         yield Statement(

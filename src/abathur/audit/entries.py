@@ -1,4 +1,4 @@
-"""The rows of the trail: how they are appended, and the digest that vouches for one."""
+"""The rows of the trail: how a script appends them, and the digest that vouches for one."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, Final, TypeAlias
 
-from abathur.script import Emit, Emitted, Script, Statement
+from abathur.script import Emit, Emitted, Script
 
 COLUMNS: Final = ("timestamp", "task_id", "action_type", "action_data", "actor")
 """What is written and sealed, in the order in which it is hashed."""
@@ -19,9 +19,11 @@ Entry: TypeAlias = tuple[str, str | None, str, str | None, str | None]
 
 
 def append(entries: Sequence[Entry]) -> Script[None]:
-    """Append entries, in this order, to be sealed at the end of the transaction."""
+    """Append entries, in this order. They are written, and sealed, at the end of the transaction.
+
+    There, because from the first id that is given until the commit nobody else may be given one.
+    """
     if entries:
-        yield Statement("audit.append", rows=entries, columns=COLUMNS)
         yield Emit(TOPIC, entries)
 
 

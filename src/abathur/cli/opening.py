@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from abathur.cli.options import Settings, url_of
 from abathur.cli.output import note
 from abathur.database import Database
-from abathur.engines.urls import MEMORY, path_of
+from abathur.engines.urls import MEMORY, Server, target_of
 from abathur.errors import InvalidUrlError, MissingDatabaseError, UnrelatedDatabaseError
 from abathur.schema.steps import CreateTable
 
@@ -23,7 +23,9 @@ T = TypeVar("T")
 def database(settings: Settings, *, must_exist: bool, **arguments: Any) -> Database:
     """The Database that is meant, not opened yet. Raises MissingDatabaseError or InvalidUrlError."""
     url = url_of(settings)
-    target = path_of(url)
+    target = target_of(url)
+    if isinstance(target, Server):
+        return Database(url, **{"actor": _person(), **arguments})
     if str(target) == MEMORY:
         raise InvalidUrlError(
             "A database in memory ends with the command that opens it.",

@@ -8,15 +8,15 @@ import sqlite3
 import threading
 import warnings
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any, Final, TypeVar, cast
 from urllib.parse import quote
 
 import aiosqlite
-from anyio import CancelScope
 
 from abathur.engines.faults import translate
+from abathur.engines.waiting import outlast
 from abathur.errors import DiskFullError, DiskIOError, EngineError, LockTimeoutError, OpenError
 from abathur.script import Built, Statement
 from abathur.sql import Catalog
@@ -249,33 +249,6 @@ async def connect(
         if not opening.cancelled() and opening.exception() is None:  # nobody else knows of it
             await outlast(opening.result().close())
         raise
-
-
-async def outlast(work: Awaitable[T], on_cancel: Callable[[], Awaitable[None]] | None = None) -> T:
-    """Wait for `work` to end whatever happens to the waiting task, then re-raise its cancellation.
-
-    What runs on a connection's thread cannot be taken back: the lock may be held, the COMMIT done.
-    `on_cancel` may ask it to end early. The scope is shielded because anyio cancels again in each
-    turn of the loop.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError as error:
-        if task.cancelled():
-            raise
-        cancelled = error
-    if on_cancel is not None and not task.done():
-        await on_cancel()
-    with CancelScope(shield=True):
-        while not task.done():
-            try:
-                await asyncio.wait([task])
-            except asyncio.CancelledError as error:
-                cancelled = error
-    if not task.cancelled():
-        task.exception()  # seen: the caller asked for its cancellation instead
-    raise cancelled
 
 
 class _Closer:

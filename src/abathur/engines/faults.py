@@ -46,7 +46,7 @@ def translate(error: BaseException, path: str, doing: str) -> AbathurError:
     if isinstance(error, MemoryError):
         return OutOfMemoryError(path)
     if isinstance(error, (KeyError, OverflowError, UnicodeError)):
-        return _wrong_value(error, doing)
+        return wrong_value(error, doing)
     code = getattr(error, "sqlite_errorcode", None)
     found = str(error)
     match code & 0xFF if code is not None else None:  # the primary code
@@ -103,7 +103,8 @@ def _is_full(path: str) -> bool:
     return found.f_bavail * found.f_frsize < LITTLE or (found.f_files > 0 and found.f_favail == 0)
 
 
-def _wrong_value(error: KeyError | OverflowError | UnicodeError, doing: str) -> InvalidInputError:
+def wrong_value(error: KeyError | OverflowError | UnicodeError, doing: str) -> InvalidInputError:
+    """The error for a value that a script did not give, or that no database can take."""
     if isinstance(error, KeyError):
         return InvalidInputError(
             f"The statement {doing} got no value for its parameter :{error.args[0]}.",

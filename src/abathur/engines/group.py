@@ -7,74 +7,16 @@ one by one. Nobody is told "done" without a commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
-
-from attrs import define, field
 
 from abathur.engines.base import Closing
 from abathur.engines.clock import Clock
 from abathur.engines.connection import Executor
 from abathur.engines.faults import TRANSACTION_IS_GONE
+from abathur.engines.jobs import Batch, Job, forget, one_by_one, settle, without
 from abathur.errors import EngineError, OpenError
 from abathur.script import Emitted, ScriptFunction, drive, start
-
-
-@define(eq=False)
-class Job:
-    """One caller's script, and what became of it."""
-
-    fn: ScriptFunction[Any]
-    args: tuple[Any, ...]
-    merged: bool
-    reads: bool = False
-    """It only reads, on a connection that is shared with the writer."""
-    waiter: Any = None
-    taken: bool = False
-    done: bool = False
-    settled: bool = False
-    answer: Any = None
-    error: BaseException | None = None
-
-    def settle(self, answer: Any) -> None:
-        """Keep the outcome; an exception among the answers of a merged script is its caller's."""
-        self.settled = True
-        if isinstance(answer, BaseException):
-            self.error = answer
-        else:
-            self.answer = answer
-
-
-@define(eq=False)
-class Batch:
-    """Jobs that one call of their script function answers together."""
-
-    jobs: list[Job] = field(factory=list)
-
-    def split(self) -> list[Batch]:
-        return [Batch([job]) for job in self.jobs]
-
-
-def gather(jobs: Sequence[Job]) -> list[Batch]:
-    """Merge jobs of one mergeable kind; keep the order in which the kinds first came, but read first.
-
-    So a reader sees what was committed, and not what others are about to: their rows are sealed last.
-    """
-    batches: list[Batch] = []
-    open_batches: dict[Any, Batch] = {}
-    for job in jobs:
-        batch = open_batches.get(job.fn) if job.merged else None
-        if batch is None:
-            batch = Batch()
-            batches.append(batch)
-            if job.merged:
-                open_batches[job.fn] = batch
-        batch.jobs.append(job)
-    return sorted(batches, key=_writes) if len(batches) > 1 else batches
-
-
-def _writes(batch: Batch) -> bool:
-    return not batch.jobs[0].reads
 
 
 class _Lost(Exception):  # noqa: N818  # a signal inside of this module
@@ -155,10 +97,7 @@ class GroupCommit:
         except BaseException:
             self._execute.roll_back()
             raise
-        for job, answer in answers:
-            job.settle(answer)
-        for topic, values in emitted.items():
-            committed.setdefault(topic, []).extend(values)
+        settle(answers, emitted, committed)
         return []
 
     def _catch_up(self, recorded: ScriptFunction[int]) -> None:
@@ -187,8 +126,7 @@ class GroupCommit:
                 raise _Lost(batch, error) from error
             self._execute.control(f"ROLLBACK TO {SAVEPOINT}")
             self._execute.control(f"RELEASE {SAVEPOINT}")
-            for topic, values in emitted.items():
-                del values[before.get(topic, 0) :]
+            forget(emitted, before)
             if len(batch.jobs) == 1:
                 return [(batch.jobs[0], error)]
             return [
@@ -200,40 +138,25 @@ class GroupCommit:
         return answers
 
     def _drive(self, batch: Batch, now: int, emitted: Emitted) -> list[tuple[Job, Any]]:
-        first = batch.jobs[0]
-        if not first.merged:
-            return [(first, drive(start(first.fn, first.args, now), self._execute, emitted))]
-        items = [job.args[0] for job in batch.jobs]
-        found = drive(start(first.fn, (items,), now), self._execute, emitted)
-        return list(zip(batch.jobs, found, strict=True))
+        return batch.answers(drive(batch.start(now), self._execute, emitted))
 
 
 def _without(group: list[Batch], lost: _Lost) -> list[list[Batch]]:
-    """What to run again after `lost.batch` cost everybody the transaction."""
     if isinstance(lost.error, TRANSACTION_IS_GONE):
         # Nobody was applied, not even those that had failed by themselves: they were judged
         # against rows that are gone.
         _fail(group, lost.error)
         return []
-    guilty = set(lost.batch.jobs)  # the batch itself may be a part of one of the group
-    rest = [Batch(left) for batch in group if (left := [job for job in batch.jobs if job not in guilty])]
-    if len(lost.batch.jobs) == 1:
-        _fail([lost.batch], lost.error)
-        return [rest] if rest else []
-    return [rest + lost.batch.split()]
+    return without(group, lost.batch, lost.error)
 
 
 def _one_by_one(group: list[Batch], error: Exception) -> list[list[Batch]]:
-    """The end of the transaction failed, so nobody knows who is guilty."""
-    singles = [single for batch in group for single in batch.split()]
-    if len(singles) == 1 or isinstance(error, TRANSACTION_IS_GONE):
+    if isinstance(error, TRANSACTION_IS_GONE):
         _fail(group, error)
         return []
-    return [[single] for single in singles]
+    return one_by_one(group, error)
 
 
 def _fail(group: list[Batch], error: BaseException) -> None:
     for batch in group:
-        for job in batch.jobs:
-            job.error = error
-            job.settled = True
+        batch.fail(error)

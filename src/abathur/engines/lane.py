@@ -1,7 +1,6 @@
-"""The lane: the one queue through which every write of this process goes to the writer's thread.
+"""The lane: the one queue through which every write of this process goes to the writer's connection.
 
-Whatever waits when the writer comes free is committed together, in one hop. A lone caller waits
-for nobody.
+Whatever waits when the writer comes free is committed together. A lone caller waits for nobody.
 """
 
 from __future__ import annotations
@@ -9,13 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from anyio import CancelScope
 
-from abathur.engines.connection import Connection
-from abathur.engines.group import GroupCommit, Job, gather
+from abathur.engines.jobs import Batch, Job, gather
 from abathur.errors import AbathurError
 from abathur.script import Emitted, ScriptFunction
 
@@ -32,12 +30,11 @@ class Lane:
 
     def __init__(
         self,
-        writer: Connection,
-        commit: GroupCommit,
+        commit: Callable[[list[Batch]], Awaitable[Emitted]],
         observer: Callable[[Emitted], None],
-        tidy: Callable[[], None],
+        tidy: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        self.writer = writer
+        """`commit` settles every job and returns what was emitted; `tidy` is called after a pause."""
         self._commit = commit
         self._observer = observer
         self._tidy = tidy
@@ -89,8 +86,8 @@ class Lane:
 
     async def _pump(self, *, tidy: bool = False) -> None:
         try:
-            if tidy:
-                await self._tidy_up()
+            if tidy and self._tidy is not None:
+                await self._tidy_up(self._tidy)
             worked = False
             while self._queue:
                 jobs = [self._queue.popleft() for _ in range(min(len(self._queue), LARGEST_GROUP))]
@@ -100,7 +97,7 @@ class Lane:
                 worked = True
                 # The callers that were just answered get to ask for more before the next group.
                 await asyncio.sleep(0)
-            if worked:
+            if worked and self._tidy is not None:
                 self._rest = self._loop.call_later(IDLE, self._tidy_soon)
         except BaseException as error:  # the loop is ending; so are the callers
             _settle(list(self._queue), error)
@@ -112,7 +109,7 @@ class Lane:
     async def _run(self, jobs: list[Job]) -> None:
         batches = gather(jobs)
         try:
-            emitted = await self.writer.hop(lambda _: self._commit(batches))
+            emitted = await self._commit(batches)
         except BaseException as error:
             _settle(jobs, error)
             if isinstance(error, Exception):  # the connection is gone: every caller hears of it
@@ -122,9 +119,9 @@ class Lane:
         if emitted:
             self._observer(emitted)
 
-    async def _tidy_up(self) -> None:
+    async def _tidy_up(self, tidy: Callable[[], Awaitable[None]]) -> None:
         try:
-            await self.writer.hop(lambda _: self._tidy())
+            await tidy()
         except (AbathurError, OSError) as error:
             # Nobody waits for this, and those who wait meanwhile must get their turn.
             log.warning("the log was not tidied up, and will be after the next write: %s", error)

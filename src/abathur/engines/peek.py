@@ -11,7 +11,7 @@ from urllib.parse import quote
 from abathur.engines import files
 from abathur.engines.connection import Executor
 from abathur.engines.faults import translate
-from abathur.engines.urls import MEMORY, path_of
+from abathur.engines.urls import MEMORY, Server, target_of
 from abathur.errors import MissingDatabaseError
 from abathur.script import ScriptFunction, drive, start
 from abathur.sql import library
@@ -27,8 +27,11 @@ def peek(url: str | Path, fn: ScriptFunction[T], *args: Any) -> T:
 
     Nothing is made, migrated or checked: what is not there as the script expects it is an error.
     """
-    path = Path(path_of(url)).resolve()
-    if str(path_of(url)) == MEMORY or not files.size(path):
+    target = target_of(url)
+    if isinstance(target, Server):
+        raise MissingDatabaseError(target.name)
+    path = Path(target).resolve()
+    if str(target) == MEMORY or not files.size(path):
         raise MissingDatabaseError(str(path))
     files.check_place(path)
     try:

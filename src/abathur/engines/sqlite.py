@@ -21,20 +21,20 @@ from abathur.engines.base import Closing, MergedFunction, Migration, Progress
 from abathur.engines.checks import contents, library
 from abathur.engines.checks.file import examine_file
 from abathur.engines.clock import Clock
-from abathur.engines.connection import Connection, address, connect, outlast
+from abathur.engines.connection import Connection, address, connect
 from abathur.engines.group import GroupCommit
+from abathur.engines.home import Home
 from abathur.engines.lane import Lane
 from abathur.engines.sidelock import SideLock
 from abathur.engines.sqlite_migration import SqliteMigration
 from abathur.engines.urls import MEMORY
+from abathur.engines.waiting import outlast
 from abathur.engines.wal import AUTOCHECKPOINT, Wal
 from abathur.errors import (
     DatabaseClosedError,
     EngineError,
-    ForkedProcessError,
     OpenError,
     UnsupportedVersionError,
-    WrongEventLoopError,
 )
 from abathur.models import Finding
 from abathur.script import Emitted, ScriptFunction, drive, start
@@ -77,9 +77,7 @@ class SqliteEngine:
         self._pragmas = _pragmas(durability)
         self._clock = Clock()
         self._lock = None if self.memory else SideLock(self.path, lock_timeout)
-        self._pid = os.getpid()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._closed = False
+        self._home = Home()
         self._writer: Connection | None = None
         self._lane: Lane | None = None
         self._opening = asyncio.Lock()
@@ -95,20 +93,15 @@ class SqliteEngine:
         if sqlite3.sqlite_version_info < library.OLDEST:
             oldest = ".".join(map(str, library.OLDEST))
             raise UnsupportedVersionError("SQLite", sqlite3.sqlite_version, oldest)
-        try:
-            self._loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise WrongEventLoopError("outside of an asyncio event loop, under trio perhaps") from None
-        self._pid = os.getpid()  # it may have been made before a fork and be opened after it
+        self._home.move_in()
         if not self.memory:
             files.check_place(self.path)
 
     async def close(self) -> None:
-        if self._closed:
+        if self._home.closed:
             return
-        if self._pid != os.getpid():
-            raise ForkedProcessError(self._pid, os.getpid())
-        self._closed = True
+        self._home.check_process()
+        self._home.closed = True
         await outlast(self._close())
 
     async def _close(self) -> None:
@@ -209,8 +202,7 @@ class SqliteEngine:
     async def migration(self) -> AsyncIterator[Migration]:
         self._check()
         if self.memory:
-            lane = await self._open_lane()
-            session = SqliteMigration(lane.writer, self.path, self._clock, None)
+            session = SqliteMigration(await self._open_shared(), self.path, self._clock, None)
         else:
             files.create(self.path)
             # In full, whatever was asked for: the journal of a file that is not in WAL mode yet is synced
@@ -230,8 +222,7 @@ class SqliteEngine:
         self._check()
         making = Backup(self.name, target, progress)
         if self.memory:  # in one go, between two transactions: all share its one connection
-            lane = await self._open_lane()
-            await outlast(making.run(lane.writer), making.end_early)
+            await outlast(making.run(await self._open_shared()), making.end_early)
             return
         async with self._permits:  # so that `close` waits for it
             self._check()
@@ -242,7 +233,7 @@ class SqliteEngine:
                 await outlast(source.close())
 
     async def examine(self, *, deep: bool) -> list[Finding]:
-        if self._closed:
+        if self._home.closed:
             raise DatabaseClosedError
         normal = "synchronous=NORMAL" in self._pragmas
         found = [*library.findings(), library.durability(normal=normal)]
@@ -281,8 +272,19 @@ class SqliteEngine:
                     writer.executor, self._clock, closing, self._acquire, self._release, recorded
                 )
                 self._wal = Wal(self.path, writer.executor.connection, int(self._lock_timeout * 1000))
-                self._lane = Lane(writer, commit, self._observer, self._tidy)
+                self._lane = Lane(
+                    lambda batches: writer.hop(lambda _: commit(batches)),
+                    self._observer,
+                    lambda: writer.hop(lambda _: self._tidy()),
+                )
         return self._lane
+
+    async def _open_shared(self) -> Connection:
+        """The one connection of a database in memory."""
+        if self._lane is None:
+            await self._open_lane()
+        assert self._writer is not None  # noqa: S101  # the lane has it
+        return self._writer
 
     async def _open_writer(self) -> Connection:
         writer = await self._connect(*self._pragmas, "foreign_keys=ON")
@@ -314,16 +316,7 @@ class SqliteEngine:
                 self._lock.release()
 
     def _check(self) -> None:
-        if self._closed:
-            raise DatabaseClosedError
-        if self._pid != os.getpid():
-            raise ForkedProcessError(self._pid, os.getpid())
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise WrongEventLoopError("outside of an asyncio event loop") from None
-        if loop is not self._loop:
-            raise WrongEventLoopError("in another event loop than the one that opened it")
+        self._home.check()
 
 
 async def _end(watching: asyncio.Future[None], connection: Connection) -> None:

@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 
 from abathur.engines.backup import back_up_file
 from abathur.engines.clock import Clock
-from abathur.engines.connection import Connection, outlast
+from abathur.engines.connection import Connection
 from abathur.engines.faults import translate
 from abathur.engines.sidelock import SideLock
+from abathur.engines.waiting import outlast
 from abathur.errors import LockTimeoutError, MigrationError
 from abathur.script import ScriptFunction, drive, start
 

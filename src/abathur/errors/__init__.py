@@ -32,6 +32,9 @@
     │   ├── NotADatabaseError
     │   ├── CorruptDatabaseError
     │   ├── ReadOnlyDatabaseError
+    │   ├── MissingExtraError (ImportError)            its driver is not installed
+    │   ├── ServerUnavailableError (ConnectionError)   the server is not there, or has gone away
+    │   ├── AccessDeniedError (PermissionError)        the server does not let this role in
     │   ├── ForeignDatabaseError
     │   ├── UnrelatedDatabaseError          it holds tables, and none of abathur's; only `init` adds them
     │   ├── NetworkFileSystemError
@@ -43,6 +46,8 @@
     │   └── MigrationError
     └── EngineError                         the database refused or lost a transaction; nothing was applied
         ├── LockTimeoutError (TimeoutError)
+        ├── OutcomeUnknownError             the connection was lost during COMMIT: look before you repeat it
+        ├── BackupUnsupportedError          the server makes its own backups
         ├── DiskFullError
         ├── DiskIOError
         ├── OutOfMemoryError (MemoryError)
@@ -67,11 +72,13 @@ from abathur.errors.arguments import (
 )
 from abathur.errors.base import AbathurError
 from abathur.errors.engine import (
+    BackupUnsupportedError,
     ConstraintError,
     DiskFullError,
     DiskIOError,
     EngineError,
     LockTimeoutError,
+    OutcomeUnknownError,
     OutOfMemoryError,
     StatementError,
 )
@@ -92,6 +99,7 @@ from abathur.errors.moving import (
     UnmovableValueError,
 )
 from abathur.errors.opening import (
+    AccessDeniedError,
     CorruptDatabaseError,
     EnvironmentMismatchError,
     ForeignDatabaseError,
@@ -99,12 +107,14 @@ from abathur.errors.opening import (
     MigrationError,
     MissingDatabaseError,
     MissingDirectoryError,
+    MissingExtraError,
     NetworkFileSystemError,
     NewerSchemaError,
     NotADatabaseError,
     OpenError,
     ReadOnlyDatabaseError,
     SchemaConflictError,
+    ServerUnavailableError,
     UnfinishedMoveError,
     UnrelatedDatabaseError,
     UnsupportedVersionError,
@@ -113,6 +123,8 @@ from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError,
 
 __all__ = [
     "AbathurError",
+    "AccessDeniedError",
+    "BackupUnsupportedError",
     "CommandError",
     "ConfigError",
     "ConstraintError",
@@ -137,6 +149,7 @@ __all__ = [
     "MigrationError",
     "MissingDatabaseError",
     "MissingDirectoryError",
+    "MissingExtraError",
     "MoveConflictError",
     "MoveDiffersError",
     "MoveError",
@@ -146,8 +159,10 @@ __all__ = [
     "NotInitializedError",
     "OpenError",
     "OutOfMemoryError",
+    "OutcomeUnknownError",
     "ReadOnlyDatabaseError",
     "SchemaConflictError",
+    "ServerUnavailableError",
     "SourceInUseError",
     "StatementError",
     "TargetExistsError",

@@ -59,6 +59,32 @@ class OutOfMemoryError(EngineError, MemoryError):
         )
 
 
+class OutcomeUnknownError(EngineError):
+    """The connection was lost during COMMIT, and the server has not said since what became of it.
+
+    It is the only EngineError after which the transaction may have been applied.
+    """
+
+    def __init__(self, name: str, seconds: float) -> None:
+        super().__init__(
+            f"The connection to {name} was lost during COMMIT, and for {seconds:g} s nobody could say "
+            "whether the transaction was applied.",
+            "Expected a server that can be asked again soon.",
+            "Look at what was to be written before it is written again; idempotency keys make that safe.",
+        )
+
+
+class BackupUnsupportedError(EngineError):
+    """The engine makes no copies into files."""
+
+    def __init__(self, name: str, target: str) -> None:
+        super().__init__(
+            f"{name} cannot be copied to {target}: its server makes its own backups.",
+            "Expected a database in a file or in memory.",
+            "Use `pg_dump --schema=abathur`, or your server's backups; `abathur move` copies it to a file.",
+        )
+
+
 class ConstraintError(EngineError):
     """A constraint or a trigger of the database refused the change."""
 

@@ -94,6 +94,40 @@ class UnrelatedDatabaseError(OpenError):
         )
 
 
+class MissingExtraError(OpenError, ImportError):
+    """What was asked for needs a package that is not installed."""
+
+    def __init__(self, extra: str, package: str, what: str) -> None:
+        super().__init__(
+            f"{what} needs the package {package}, which is not installed.",
+            f"Expected abathur with its extra `{extra}`.",
+            f"Install it: `pip install 'abathur[{extra}]'`.",
+        )
+
+
+class ServerUnavailableError(OpenError, ConnectionError):
+    """The server could not be reached, or was lost and did not come back in time. Nothing was applied."""
+
+    def __init__(self, name: str, found: str) -> None:
+        super().__init__(
+            f"The server of {name} cannot be reached: {found.removesuffix('.')}.",
+            "Expected a PostgreSQL server that answers, within `lock_timeout` once it was reached.",
+            "See whether it runs, and whether host, port and `max_connections` are right.",
+        )
+
+
+class AccessDeniedError(OpenError, PermissionError):
+    """The server knows the role not, or does not let it do this."""
+
+    def __init__(self, name: str, found: str) -> None:
+        super().__init__(
+            f"{name} refused access: {found}.",
+            "Expected a role that may connect and that owns the schema, or may create it.",
+            "Check user and password, or let an administrator run "
+            "`CREATE SCHEMA abathur AUTHORIZATION <role>`; no superuser is needed.",
+        )
+
+
 class NetworkFileSystemError(OpenError):
     """The file lies on a network file system, where SQLite's WAL mode can lose data."""
 

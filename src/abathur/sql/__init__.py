@@ -6,7 +6,8 @@ else in each `queries/topic.<dialect>.sql`. One line above it says what it is fo
     -- settle: end a claim whose fence still holds.
     UPDATE tasks SET ... WHERE id = :id AND fence = :fence
 
-Parameters are written `:name`, casts `CAST(x AS t)`.
+Parameters are written `:name`, casts `CAST(x AS t)`. A last line such as ``-- locking FOR UPDATE OF t``
+says which rows a write locks where several write at once; SQLite, and a script that only reads, leave it.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ from attrs import field, frozen
 from abathur.errors import InvalidInputError, UnknownStatementError
 
 QUERIES: Final = Path(__file__).parent / "queries"
-DIALECTS: Final = ("sqlite",)
+DIALECTS: Final = ("sqlite", "postgres")
 
 _HEADER = re.compile(r"^-- ([a-z][a-z0-9_]*): (.+)$", re.MULTILINE)
+_LOCKING = re.compile(r"^-- locking (FOR [A-Z ]+(?: OF [a-z_]+)?(?: SKIP LOCKED)?)$", re.MULTILINE)
 _TOKENS = re.compile(
     r"""'(?:[^']|'')*' | "(?:[^"]|"")*" | --[^\n]* | /\*.*?\*/ | (?P<param>(?<![:\w]):[a-z_][a-z0-9_]*)""",
     re.VERBOSE | re.DOTALL | re.IGNORECASE,
@@ -34,7 +36,7 @@ _TOKENS = re.compile(
 
 @frozen
 class Query:
-    """One statement, ready for a driver that takes positional `?` parameters."""
+    """One statement, ready for drivers that take positional parameters: `?`, or `$1` and so on."""
 
     name: str
     purpose: str
@@ -42,6 +44,10 @@ class Query:
     """The text with `:name` parameters, as written."""
     positional: str = field(init=False)
     """The same text with `?` in their places."""
+    numbered: str = field(init=False)
+    """The same text with `$1`, `$2` and so on: one for each place, so that each has its own type."""
+    locking: str = field(init=False)
+    """What follows `numbered` where rows are to be locked, else empty."""
     names: tuple[str, ...] = field(init=False)
     """The parameters in the order of the `?`, repeated where they are repeated."""
     bind: Callable[[Mapping[str, Any]], tuple[Any, ...]] = field(init=False, repr=False, eq=False)
@@ -49,21 +55,35 @@ class Query:
 
     def __attrs_post_init__(self) -> None:
         names: list[str] = []
+        positional = _replaced(self.sql, lambda _: "?")
 
-        def place(match: re.Match[str]) -> str:
-            if match["param"] is None:
-                return "" if match[0].startswith(("--", "/*")) else match[0]
-            names.append(match["param"][1:])
-            return "?"
+        def number(name: str) -> str:
+            names.append(name)
+            return f"${len(names)}"
 
-        text = _TOKENS.sub(place, self.sql)
-        object.__setattr__(self, "positional", " ".join(text.split()) if "'" not in text else text.strip())
+        numbered = _replaced(self.sql, number)
+        locking = _LOCKING.search(self.sql)
+        object.__setattr__(self, "positional", positional)
+        object.__setattr__(self, "numbered", numbered)
+        object.__setattr__(self, "locking", f" {locking[1]}" if locking else "")
         object.__setattr__(self, "names", tuple(names))
         object.__setattr__(self, "bind", _binder(tuple(names)))
 
     def binder(self, columns: tuple[str, ...]) -> Callable[[tuple[Any, ...]], tuple[Any, ...]] | None:
         """Puts a tuple whose places `columns` names into the order of the `?`; None if it is in it."""
         return None if columns == self.names else _arranger(self.names, columns)
+
+
+def _replaced(sql: str, parameter: Callable[[str], str]) -> str:
+    """A text without comments, each parameter replaced by what `parameter` makes of its name."""
+
+    def place(match: re.Match[str]) -> str:
+        if match["param"] is None:
+            return "" if match[0].startswith(("--", "/*")) else match[0]
+        return parameter(match["param"][1:])
+
+    text = _TOKENS.sub(place, sql)
+    return " ".join(text.split()) if "'" not in text else text.strip()
 
 
 @lru_cache(maxsize=512)
@@ -108,8 +128,13 @@ def parse(topic: str, text: str) -> dict[str, Query]:
 class Catalog:
     """The statements that one Database knows: the library's and the application's."""
 
-    def __init__(self, queries: Mapping[str, Query]) -> None:
-        self._queries = dict(queries)
+    def __init__(self, ours: Mapping[str, Query], others: Mapping[str, Query] | None = None) -> None:
+        self._ours = ours
+        self._queries = {**ours, **(others or {})}
+
+    def is_ours(self, name: str) -> bool:
+        """Whether a statement is the library's own."""
+        return name in self._ours
 
     def __getitem__(self, name: str) -> Query:
         try:
@@ -136,7 +161,7 @@ class Catalog:
                 "Expected names that are not taken.",
                 "Give your statements a topic of their own, such as `myapp.name`.",
             )
-        return Catalog({**self._queries, **added})
+        return Catalog(self._ours, added)
 
 
 def read_directory(directory: Path, dialect: str) -> dict[str, Query]:

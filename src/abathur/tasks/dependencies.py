@@ -133,6 +133,7 @@ def add(task_id: str, edges: Sequence[Edge], fence: int | None, actor: str | Non
     A running task only with its claim's `fence`: the claim ends, and the attempt is given back.
     Raises UnknownTaskError, DependencyCycleError, IllegalMoveError or LeaseLostError.
     """
+    yield Statement("batches.lock_edges")
     task = yield from reading.brief(task_id)
     holds = task["status"] == RUNNING and fence == task["fence"]
     if not holds and (fence is not None or task["status"] == RUNNING):

@@ -77,6 +77,7 @@ def preview(ids: Sequence[str], cutoffs: Mapping[str, int], gone: AbstractSet[st
 
 def remove(ids: Sequence[str], cutoffs: Mapping[str, int], actor: str | None, now: int) -> Script[Removal]:
     """Remove those tasks that are still old enough and that nothing needs."""
+    yield Statement("batches.lock", ids=reading.ids_json(sorted(ids)))
     free, needed = yield from _removable(ids, cutoffs)
     if not free:
         return _removal((), 0, needed)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from abathur.engines import files
 from abathur.engines.checks import contents, place
-from abathur.engines.connection import Connection, outlast
+from abathur.engines.connection import Connection
+from abathur.engines.waiting import outlast
 from abathur.errors import EngineError, OpenError
 from abathur.models import Finding
 

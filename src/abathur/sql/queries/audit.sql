@@ -1,6 +1,6 @@
 -- append: add rows to the trail.
-INSERT INTO audit (timestamp, task_id, action_type, action_data, actor)
-VALUES (:timestamp, :task_id, :action_type, :action_data, :actor)
+INSERT INTO audit (id, timestamp, task_id, action_type, action_data, actor)
+VALUES (:id, :timestamp, :task_id, :action_type, :action_data, :actor)
 
 -- last_id: the id of the row that was appended last.
 SELECT MAX(id) AS id FROM audit
@@ -104,7 +104,7 @@ SELECT id FROM audit WHERE id > :after AND action_type NOT IN (:pruned, :cut) OR
 
 -- cut_at: the last checkpoint before a row, within some seals of the start.
 SELECT last_seal, last_row, previous, hash FROM audit_checkpoints
-WHERE (CAST(:before AS INTEGER) IS NULL OR last_row < :before) AND last_seal BETWEEN :fewest AND :most
+WHERE (CAST(:before AS BIGINT) IS NULL OR last_row < :before) AND last_seal BETWEEN :fewest AND :most
 ORDER BY last_seal DESC LIMIT 1
 
 -- cut_rows: remove what is left of the rows before a cut: those that tell of pruning.

@@ -142,3 +142,9 @@ FROM above
 CROSS JOIN task_dependencies AS d ON d.dependent_task_id = above.id AND d.resolved_at IS NULL
 CROSS JOIN tasks AS p ON p.id = d.prerequisite_task_id AND p.status <> 'completed'
 LIMIT :limit
+
+-- lock: keep tasks as they are until the end of the transaction; here nobody else writes meanwhile.
+SELECT 1 AS locked
+
+-- lock_edges: let nobody else add edges to existing tasks; here nobody else writes meanwhile.
+SELECT 1 AS locked

@@ -50,20 +50,25 @@ UPDATE tasks SET rank = rank - :by, dependents = dependents + :more WHERE id = :
 
 -- due: scheduled tasks whose time has come.
 SELECT id, agent_type FROM tasks WHERE status = 'scheduled' AND run_at <= :now ORDER BY run_at LIMIT :limit
+-- locking FOR NO KEY UPDATE SKIP LOCKED
 
 -- near: ready tasks whose deadline is near.
 SELECT id FROM tasks WHERE status = 'ready' AND lift_at IS NOT NULL AND lift_at <= :now ORDER BY lift_at LIMIT :limit
+-- locking FOR NO KEY UPDATE SKIP LOCKED
 
 -- expired: running tasks whose lease is over.
 SELECT id, agent_type, fence, attempt, max_attempts, worker, started_at, error_message FROM tasks
 WHERE status = 'running' AND lease_expires_at <= :now ORDER BY lease_expires_at LIMIT :limit
+-- locking FOR NO KEY UPDATE SKIP LOCKED
 
 -- leaseless: running tasks of older databases, which have no lease.
 SELECT id, agent_type, fence, attempt, max_attempts, worker, started_at, error_message FROM tasks
 WHERE status = 'running' AND lease_expires_at IS NULL LIMIT :limit
+-- locking FOR NO KEY UPDATE SKIP LOCKED
 
 -- ready: the next ready tasks of one agent type.
 SELECT id, rank FROM tasks WHERE status = 'ready' AND agent_type = :agent_type ORDER BY rank, id LIMIT :limit
+-- locking FOR NO KEY UPDATE SKIP LOCKED
 
 -- next_ready_type: the next agent type that has ready tasks, by one look into the index.
 SELECT MIN(agent_type) AS agent_type FROM tasks WHERE status = 'ready' AND agent_type > :after
@@ -77,6 +82,7 @@ SELECT MIN(lease_expires_at) AS at FROM tasks WHERE status = 'running'
 -- adrift: tasks that an older version left in a status of its own, or without an unmet prerequisite.
 SELECT id, agent_type, status, run_at FROM tasks
 WHERE status = 'pending' OR (status = 'blocked' AND unmet = 0) LIMIT :limit
+-- locking FOR NO KEY UPDATE SKIP LOCKED
 
 -- page: ids in order, from one id on, that fit the filters.
 SELECT id FROM tasks

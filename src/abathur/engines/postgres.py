@@ -1,0 +1,215 @@
+"""The PostgreSQL engine: a pool of connections, one lane for the writes, LISTEN and NOTIFY for the news."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from abathur.engines.base import Closing, MergedFunction, Migration, Progress
+from abathur.engines.checks.server import examine_server
+from abathur.engines.home import Home
+from abathur.engines.lane import Lane
+from abathur.engines.postgres_clock import ServerClock
+from abathur.engines.postgres_connection import Options, connect, transaction
+from abathur.engines.postgres_faults import DRIVER, Transient, translate
+from abathur.engines.postgres_group import PostgresGroup
+from abathur.engines.postgres_migration import READ, PostgresMigration, open_migration
+from abathur.engines.postgres_pool import LONGEST_PAUSE, Pool
+from abathur.engines.urls import Server
+from abathur.engines.waiting import outlast
+from abathur.errors import AbathurError, BackupUnsupportedError, DatabaseClosedError, UnsupportedVersionError
+from abathur.ids import new_id
+from abathur.models import Finding
+from abathur.script import Emitted, ScriptFunction, drive_async, start
+from abathur.sql import Catalog
+
+T = TypeVar("T")
+
+log = logging.getLogger("abathur.engines")
+
+OLDEST: Final = 15
+POLL_EVERY: Final = 5.0
+"""Seconds between two looks, where notifications do not come through (a pooler between, say)."""
+EXISTS: Final = """
+SELECT EXISTS (
+  SELECT 1 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+)
+"""
+
+
+class PostgresEngine:
+    """PostgreSQL through asyncpg; everything lies in one schema of the database."""
+
+    dialect = "postgres"
+    capabilities = frozenset({"processes"})
+
+    def __init__(
+        self,
+        server: Server,
+        catalog: Catalog,
+        *,
+        closing: Callable[[], Closing] | None = None,
+        observer: Callable[[Emitted], None] | None = None,
+        recorded: ScriptFunction[int] | None = None,
+        durability: str = "full",
+        lock_timeout: float = 30.0,
+    ) -> None:
+        del recorded  # for an engine that has the host's clock; the server's is one for all
+        self.name = server.name
+        self.catalog = catalog
+        self._options = Options(server, catalog, durability, lock_timeout)
+        self._closing = closing
+        self._observer = observer or (lambda _: None)
+        self._clock = ServerClock()
+        self._home = Home()
+        self._sender = new_id()
+        self._channel = f"abathur_{server.schema}"[:63]
+        self._pool: Pool | None = None
+        self._lane: Lane | None = None
+
+    # -- opening and closing -------------------------------------------------------------------
+
+    async def open(self) -> None:
+        self._home.move_in()
+        pool = Pool(self._options, self._options.server.pool)
+        try:
+            await _refuse_older(pool)
+        except BaseException:
+            await pool.close()
+            raise
+        commit = PostgresGroup(pool, self._clock, self._closing, self._channel, self._sender)
+        self._pool, self._lane = pool, Lane(commit, self._observer)
+
+    async def close(self) -> None:
+        if self._home.closed:
+            return
+        self._home.check_process()
+        self._home.closed = True
+        if self._lane is not None and self._pool is not None:
+            await outlast(self._close(self._lane, self._pool))
+
+    async def _close(self, lane: Lane, pool: Pool) -> None:
+        await lane.drain()
+        await pool.close()
+
+    def not_before(self, moment: int) -> None:
+        self._clock.at_least(moment)
+
+    async def exists(self) -> bool:
+        pool, _ = self._ready()
+        return bool(await pool.read(lambda raw: _fetchval(raw, EXISTS)))
+
+    # -- transactions --------------------------------------------------------------------------
+
+    async def write(self, fn: ScriptFunction[T], *args: Any) -> T:
+        _, lane = self._ready()
+        return await lane.submit(fn, args)  # type: ignore[no-any-return]
+
+    async def merge(self, fn: MergedFunction, item: Any) -> Any:
+        _, lane = self._ready()
+        return await lane.submit(fn, (item,), merged=True)
+
+    async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
+        pool, _ = self._ready()
+        return await pool.read(partial(self._read, fn, args))
+
+    async def _read(self, fn: ScriptFunction[T], args: tuple[Any, ...], raw: asyncpg.Connection) -> T:
+        await self._clock.prepare(raw)
+        async with transaction(raw, self._options, READ) as execute:
+            return await drive_async(start(fn, args, self._clock.now()), execute, {})
+
+    # -- other processes -----------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def listen(self, heard: Callable[[], None]) -> AsyncIterator[None]:
+        self._ready()
+        listening = asyncio.ensure_future(self._listen(heard))
+        try:
+            yield
+        finally:
+            listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listening
+
+    async def _listen(self, heard: Callable[[], None]) -> None:
+        pause = 0.1
+        while True:
+            try:
+                connection = await connect(self._options)
+            except (Transient, AbathurError) as error:
+                log.warning("listening to %s failed and goes on: %s", self.name, error)
+            else:
+                pause = 0.1
+                try:
+                    await self._hear(connection, heard)
+                except DRIVER as error:
+                    log.warning("listening to %s was interrupted and goes on: %s", self.name, error)
+                finally:
+                    connection.terminate()
+            heard()  # what was committed meanwhile was not heard
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE)
+
+    async def _hear(self, connection: asyncpg.Connection, heard: Callable[[], None]) -> None:
+        """Pass on what others notify, until the connection is lost."""
+        lost = asyncio.Event()
+
+        def notified(_connection: Any, _pid: int, _channel: str, sender: str) -> None:
+            if sender != self._sender:  # of our own commits the observer has told
+                heard()
+
+        connection.add_termination_listener(lambda _: lost.set())
+        await connection.add_listener(self._channel, notified)
+        while not lost.is_set():
+            heard()  # the first time too: it may have been missed
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(lost.wait(), POLL_EVERY)
+
+    @asynccontextmanager
+    async def migration(self) -> AsyncIterator[Migration]:
+        self._ready()
+        try:
+            connection = await open_migration(self._options)
+        except Transient as error:
+            raise error.error from error
+        try:
+            yield PostgresMigration(connection, self._options, self._clock)
+        finally:
+            await outlast(connection.close(timeout=5))
+
+    async def backup(self, target: Path, progress: Progress | None = None) -> None:
+        del progress
+        raise BackupUnsupportedError(self.name, str(target))
+
+    async def examine(self, *, deep: bool) -> list[Finding]:
+        if self._home.closed:
+            raise DatabaseClosedError
+        return await examine_server(self._options, deep=deep)
+
+    def _ready(self) -> tuple[Pool, Lane]:
+        self._home.check()
+        if self._pool is None or self._lane is None:
+            raise DatabaseClosedError
+        return self._pool, self._lane
+
+
+async def _refuse_older(pool: Pool) -> None:
+    version = await pool.open()
+    if version < OLDEST * 10_000:
+        raise UnsupportedVersionError("PostgreSQL", f"{version // 10_000}.{version % 10_000}", str(OLDEST))
+
+
+async def _fetchval(raw: asyncpg.Connection, sql: str) -> Any:
+    try:
+        return await raw.fetchval(sql)
+    except DRIVER as error:
+        raise translate(error, "", sql) from error

@@ -1,0 +1,164 @@
+"""One asyncpg connection that executes the steps of scripts, and the settings that each has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import asyncpg
+from attrs import field, frozen
+
+from abathur.engines.postgres_faults import DRIVER, Transient, is_duplicate, translate
+from abathur.engines.urls import Server
+from abathur.errors import ConstraintError
+from abathur.script import Built, Statement
+from abathur.sql import Catalog, Query
+from abathur.sql.sets import set_based
+
+CONNECT_TIMEOUT: Final = 10.0
+"""Seconds for one try to connect."""
+IDLE_IN_TRANSACTION: Final = "10s"
+"""A process that is stopped in the midst of a transaction keeps others waiting for so long at most."""
+_PLACE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\?")
+
+
+@frozen
+class Options:
+    """How connections are made: the same for all of one engine."""
+
+    server: Server
+    catalog: Catalog
+    durability: str
+    lock_timeout: float
+    """Seconds."""
+    types: dict[str, tuple[str, ...]] = field(factory=dict)
+    """The types of the parameters of statements that were executed for many rows, by name."""
+
+
+async def connect(options: Options, **settings: str) -> asyncpg.Connection:
+    """Open a connection. Raises Transient where it may work later, else an OpenError."""
+    server = options.server
+    settings = {
+        "application_name": "abathur",
+        "search_path": f'"{server.schema}"',
+        "timezone": "UTC",
+        "lock_timeout": f"{max(int(options.lock_timeout * 1000), 1)}ms",
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION,
+        # A host that has vanished lets go of its locks after some seconds, not after two hours.
+        "tcp_keepalives_idle": "10",
+        "tcp_keepalives_interval": "5",
+        "tcp_keepalives_count": "3",
+        "synchronous_commit": "on" if options.durability == "full" else "off",
+        "client_min_messages": "warning",
+        # Plans are kept, and the tables of a queue grow and shrink faster than their statistics: a plan that
+        # was made for an empty table must not read all of a full one.
+        "enable_seqscan": "off",
+        "jit": "off",
+        **settings,
+    }
+    try:
+        return await asyncpg.connect(
+            server.dsn, timeout=CONNECT_TIMEOUT, statement_cache_size=512, server_settings=settings
+        )
+    except DRIVER as error:
+        raise translate(error, server.name, "connecting") from error
+
+
+class Executor:
+    """Executes the statements of scripts in the transaction of one connection."""
+
+    def __init__(self, raw: asyncpg.Connection, options: Options, *, locks: bool) -> None:
+        self._raw = raw
+        self._options = options
+        self._locks = locks
+
+    async def __call__(self, step: Statement | Built) -> list[Any]:
+        try:
+            return await self._execute(step)
+        except (*DRIVER, KeyError, OverflowError, UnicodeError) as error:
+            found = translate(error, self._options.server.name, step.name)
+            ours = isinstance(step, Statement) and self._options.catalog.is_ours(step.name)
+            if ours and isinstance(found, ConstraintError) and is_duplicate(error):
+                # Somebody else made the same row since our script looked; the next look will see it.
+                raise Transient(found, lost=False) from error
+            raise found from error
+
+    async def _execute(self, step: Statement | Built) -> list[Any]:
+        if isinstance(step, Built):
+            return list(await self._raw.fetch(_numbered(step), *step.params))
+        query = self._options.catalog[step.name]
+        if step.rows is not None:
+            return [{"changed": await self._many(query, step)}]
+        sql = query.numbered + query.locking if self._locks else query.numbered
+        return list(await self._raw.fetch(sql, *query.bind(step.params)))
+
+    async def _many(self, query: Query, step: Statement) -> int:
+        rows: list[Any] = list(step.rows or ())
+        if step.columns is None:
+            rows = [query.bind(row) for row in rows]
+        elif arrange := query.binder(step.columns):
+            rows = [arrange(row) for row in rows]
+        if not rows:
+            return 0
+        if len(rows) > 1 and (sql := await self._for_many(query)) is not None:
+            return _changed(await self._raw.execute(sql, *map(list, zip(*rows, strict=True))))
+        return sum([_changed(await self._raw.execute(query.numbered, *row)) for row in rows])
+
+    async def _for_many(self, query: Query) -> str | None:
+        """The text of a statement of our own that takes all rows at once.
+
+        An application's are executed row by row: two of its rows may well change the same one.
+        """
+        if not self._options.catalog.is_ours(query.name):
+            return None
+        types = self._options.types.get(query.name)
+        if types is None:
+            prepared = await self._raw.prepare(query.numbered)
+            types = tuple(f"{one.schema}.{one.name}" for one in prepared.get_parameters())
+            self._options.types[query.name] = types
+        return set_based(query.numbered, types)
+
+    async def control(self, sql: str) -> None:
+        """Execute BEGIN, COMMIT, SAVEPOINT and the like."""
+        try:
+            await self._raw.execute(sql)
+        except DRIVER as error:
+            raise translate(error, self._options.server.name, sql) from error
+
+
+def _numbered(step: Built) -> str:
+    if not step.params:
+        return step.sql
+    places = iter(range(1, len(step.params) + 1))
+    return _PLACE.sub(lambda match: f"${next(places)}" if match[0] == "?" else match[0], step.sql)
+
+
+def _changed(status: str) -> int:
+    """How many rows a command's tag such as ``UPDATE 3`` or ``INSERT 0 3`` tells of."""
+    number = status.rpartition(" ")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+@asynccontextmanager
+async def transaction(raw: asyncpg.Connection, options: Options, begin: str) -> AsyncIterator[Executor]:
+    """A transaction that is rolled back at the end, unless the body has ended it.
+
+    begin: what opens it; the rows that statements name are locked unless it says READ ONLY. Where not even
+    ROLLBACK works, or the body is cancelled, the connection is given up: the server then rolls back.
+    """
+    execute = Executor(raw, options, locks="READ ONLY" not in begin)
+    await execute.control(begin)
+    try:
+        yield execute
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            raw.terminate()
+        raise
+    finally:
+        if raw.is_in_transaction():
+            try:
+                await raw.execute("ROLLBACK")
+            except DRIVER:
+                raw.terminate()

@@ -1,0 +1,76 @@
+"""The right to change the schema of a PostgreSQL database: one transaction under an advisory lock."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import asyncpg
+
+from abathur.engines.postgres_clock import ServerClock
+from abathur.engines.postgres_connection import Executor, Options, connect, transaction
+from abathur.engines.postgres_faults import Transient
+from abathur.errors import BackupUnsupportedError
+from abathur.script import ScriptFunction, drive_async, start
+
+T = TypeVar("T")
+
+READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
+IS_THERE: Final = "SELECT to_regnamespace($1) IS NOT NULL"
+
+
+class PostgresMigration:
+    """Implements `engines.base.Migration` on a connection of its own."""
+
+    def __init__(self, raw: asyncpg.Connection, options: Options, clock: ServerClock) -> None:
+        self._raw = raw
+        self._options = options
+        self._clock = clock
+
+    async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
+        return await self._transact(READ, fn, args)
+
+    async def write(self, fn: ScriptFunction[T], *args: Any) -> T:
+        # Scripts see rows that were committed before each statement, so what another process has changed
+        # while this one waited for the lock is seen too.
+        return await self._transact("BEGIN ISOLATION LEVEL READ COMMITTED", fn, args)
+
+    async def _transact(self, begin: str, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
+        try:
+            await self._clock.prepare(self._raw)
+            async with transaction(self._raw, self._options, begin) as execute:
+                if begin != READ:
+                    await self._take_over(execute)
+                result = await drive_async(start(fn, args, self._clock.now()), execute, {})
+                if begin != READ:
+                    await execute.control("COMMIT")
+                return result
+        except Transient as error:
+            raise error.error from error
+
+    async def _take_over(self, execute: Executor) -> None:
+        """Take the lock that orders all migrations of this schema, and make the schema if there is none."""
+        schema = self._options.server.schema
+        await self._raw.execute(LOCK, key_of(schema))
+        # Not IF NOT EXISTS alone: that asks for the right to make schemas even where there is this one.
+        if not await self._raw.fetchval(IS_THERE, f'"{schema}"'):
+            await execute.control(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
+
+    async def set_pragma(self, name: str, value: str) -> None:
+        raise NotImplementedError(f"{name}={value}: no plan for PostgreSQL has such a step")
+
+    async def backup(self, target: Path) -> None:
+        raise BackupUnsupportedError(self._options.server.name, str(target))
+
+
+async def open_migration(options: Options) -> asyncpg.Connection:
+    """A connection for changing the schema: DDL makes plans stale, so none is kept."""
+    return await connect(options, plan_cache_mode="force_custom_plan", enable_seqscan="on")
+
+
+def key_of(schema: str) -> int:
+    """The key of the advisory lock: advisory locks are shared by all schemas of a database."""
+    digest = hashlib.sha256(f"abathur migration of {schema}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
