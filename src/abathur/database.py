@@ -110,14 +110,18 @@ class Database:
         await self._open()
         return await self._initialize(self._environment, verify=verify)
 
+    async def exists(self) -> bool:
+        """Whether there is anything at its place: tables on a server, a file that is not empty."""
+        await self._open()
+        return await self._engine.exists()
+
     async def receive(self, environment: str, admit: ScriptFunction[object], *args: Any) -> migrate.Report:
         """Open it as the target of a move, also where one was interrupted; `abathur.moving` calls this.
 
         environment: that of the source. admit: a script that raises where nothing may be moved to, before
         anything is made there; it is called with the name, the dialect, the schemas and `args`.
         """
-        await self._open()
-        if await self._engine.exists():
+        if await self.exists():
             await self._engine.read(admit, self._engine.name, self._engine.dialect, self._schemas, *args)
         return await self._initialize(environment, receives=True)
 

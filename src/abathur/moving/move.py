@@ -13,7 +13,13 @@ from abathur._version import __version__
 from abathur.closing import last_moment
 from abathur.database import Database
 from abathur.engines.base import Engine, Progress
-from abathur.errors import InvalidInputError, LeftBehindError, MoveDiffersError, SourceInUseError
+from abathur.errors import (
+    InvalidInputError,
+    LeftBehindError,
+    MissingDatabaseError,
+    MoveDiffersError,
+    SourceInUseError,
+)
 from abathur.moving import mark as marks
 from abathur.moving import numbers, pages
 from abathur.moving.compare import Meter, compare, total
@@ -85,6 +91,8 @@ async def move(
             "Expected the same, as their tables are copied.",
             "Give both the same `schema=`.",
         )
+    if not await source.exists():
+        raise MissingDatabaseError(source.name)
     opened = await source.initialize()
     crew = await source.read(workers.live)
     if crew and not while_running:

@@ -100,7 +100,8 @@ class LeftBehind:
     """Whether the program declares it: a virtual table, which the program fills again."""
 
     def __str__(self) -> str:
-        return f"{self.name} ({'virtual' if self.rows is None else f'{self.rows:,} rows'})"
+        rows = "1 row" if self.rows == 1 else f"{self.rows or 0:,} rows"
+        return f"{self.name} ({'virtual' if self.rows is None else rows})"
 
 
 def left_behind(dialect: str, schemas: Sequence[Schema]) -> Script[tuple[LeftBehind, ...]]:
