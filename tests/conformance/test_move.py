@@ -56,7 +56,7 @@ class Interrupted(Exception):  # noqa: N818  # not what any code raises
 
 @pytest.fixture(autouse=True)
 def _small_pages(monkeypatch):
-    monkeypatch.setattr(pages, "PAGE", 3)
+    monkeypatch.setattr(pages, "MOST", 3)
 
 
 @pytest.fixture(params=PAIRS, ids=" to ".join)

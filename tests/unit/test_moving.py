@@ -29,6 +29,7 @@ ROW = ("text", 1, 1.5, b"\0\xff", 2)
 def test_values_of_the_declared_kinds_fit(dialect):
     rows = [ROW, (None,) * 5, ("ünïcode 🦋", -(2**63), math.inf, b"", 2.5)]
     assert values.unfit(KINDS, rows, dialect) is None
+    assert values.unfit(KINDS, [], dialect) is None
 
 
 @pytest.mark.parametrize(
@@ -90,6 +91,21 @@ def test_a_number_has_one_digest_with_and_without_a_fraction():
         assert values.digest((kind,), [(5,)]) == values.digest((kind,), [(5.0,)])
         assert values.digest((kind,), [(0.0,)]) == values.digest((kind,), [(-0.0,)])
         assert values.digest((kind,), [(0.1,)]) != values.digest((kind,), [(0.2,)])
+
+
+# ----------------------------------------------------------------------------------------- pages
+
+
+def test_pages_of_large_rows_are_short():
+    pace = pages.Pace()
+    pace.look([("id", "short")] * pages.FIRST)
+    assert pace.limit == pages.MOST
+    pace.look([("id", "x" * 500_000, None, 1)] * 2_000)
+    assert pace.limit == 8
+    pace.look([("id", b"x" * 2 * pages.SIZE)] * 8)
+    assert pace.limit == 1
+    pace.look([(1, 2)])
+    assert pace.limit == pages.MOST
 
 
 # ---------------------------------------------------------------------------------------- tables

@@ -70,9 +70,11 @@ async def compare(here: Engine, there: Engine, tables: Sequence[Moving], meter: 
 async def _digest(engine: Engine, moving: Moving, meter: Meter) -> tuple[int, int]:
     rows, sums = 0, 0
     after: pages.Key | None = None
-    while (page := await engine.read(pages.read, moving, engine.dialect, after)).rows:
+    pace = pages.Pace()
+    while (page := await engine.read(pages.read, moving, engine.dialect, after, pace.limit)).rows:
         rows += len(page.rows)
         sums = (sums + digest(moving.kinds, page.rows)) % MODULUS
         after = page.last
+        pace.look(page.rows)
         meter.add(len(page.rows))
     return rows, sums

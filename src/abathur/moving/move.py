@@ -145,11 +145,13 @@ async def _copy(here: Engine, there: Engine, tables: Sequence[Moving], mark: Mar
         return mark
     for place, one in enumerate(tables[begun:], begun):
         after = mark.after if place == begun and mark.table is not None else None
-        while (page := await here.read(pages.read, one, here.dialect, after)).rows:
+        pace = pages.Pace()
+        while (page := await here.read(pages.read, one, here.dialect, after, pace.limit)).rows:
             pages.check(one, page, there.dialect)
             following = mark.at(one.name, page.last)
             await there.write(marks.put, there.name, one, page.rows, mark, following)
             mark, after = following, page.last
+            pace.look(page.rows)
             meter.add(len(page.rows))
     last = await here.read(numbers.issued, tables, here.dialect)
     await there.write(_settle, there.name, there.dialect, tables, last, mark)

@@ -40,6 +40,8 @@ def unfit(kinds: Sequence[str], rows: Sequence[Values], dialect: str) -> tuple[i
 
     Columns are looked at as a whole, which costs little; rows only in one where something is wrong.
     """
+    if not rows:
+        return None
     for column, (wanted, values) in enumerate(zip(kinds, zip(*rows, strict=True), strict=True)):
         if not _is_suspect(wanted, values, dialect):
             continue
