@@ -16,6 +16,7 @@ from abathur.errors import (
     UnknownStatementError,
 )
 from abathur.script import Emit
+from abathur.tasks import moves
 
 SHOP = schema.Schema(
     owner="shop",
@@ -324,9 +325,8 @@ async def test_a_failed_transaction_does_not_break_the_chain_of_seals(shop, monk
         yield Emit("topic", [1])
 
     await shop.tasks.enqueue("first")
-    commit = shop.engine._lane._commit
     with monkeypatch.context() as patch:
-        patch.setattr(commit._execute, "commit", _fails)
+        patch.setattr(moves, "count", _fails)  # it comes after the seal
         with pytest.raises(EngineError):
             await shop.tasks.enqueue("fails at its commit")
     await shop.run(quiet)
@@ -335,7 +335,7 @@ async def test_a_failed_transaction_does_not_break_the_chain_of_seals(shop, monk
     assert report.ok, report
 
 
-def _fails():
+def _fails(_moves):
     raise StatementError("COMMIT", "the test says so")
 
 

@@ -230,7 +230,7 @@ def test_another_applications_file_is_adopted_only_when_asked(here):
         (".", "NotADatabaseError"),
         (":memory:", "InvalidUrlError"),
         ("sqlite:///:memory:", "InvalidUrlError"),
-        ("postgresql://host/db", "InvalidUrlError"),
+        ("mysql://host/db", "InvalidUrlError"),
         ("", "InvalidUrlError"),  # the variable of a script that is not set
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,6 +38,13 @@ class Options:
     """The types of the parameters of statements that were executed for many rows, by name."""
 
 
+BY_KEY: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
+"""For writes, which find their rows by key. The tables of a queue grow and shrink faster than their
+statistics, and plans are kept: one that was made for an empty table must not read all of a full one."""
+BY_SIZE: Final = {"plan_cache_mode": "force_custom_plan"}
+"""For reads, which may look at much: a plan is made each time, from what is known of the tables then."""
+
+
 async def connect(options: Options, **settings: str) -> asyncpg.Connection:
     """Open a connection. Raises Transient where it may work later, else an OpenError."""
     server = options.server
@@ -52,9 +60,6 @@ async def connect(options: Options, **settings: str) -> asyncpg.Connection:
         "tcp_keepalives_count": "3",
         "synchronous_commit": "on" if options.durability == "full" else "off",
         "client_min_messages": "warning",
-        # Plans are kept, and the tables of a queue grow and shrink faster than their statistics: a plan that
-        # was made for an empty table must not read all of a full one.
-        "enable_seqscan": "off",
         "jit": "off",
         **settings,
     }
@@ -157,8 +162,9 @@ async def transaction(raw: asyncpg.Connection, options: Options, begin: str) -> 
             raw.terminate()
         raise
     finally:
-        if raw.is_in_transaction():
-            try:
+        try:
+            if raw.is_in_transaction():
                 await raw.execute("ROLLBACK")
-            except DRIVER:
+        except DRIVER:  # it is lost, perhaps so that even asking it fails
+            with contextlib.suppress(*DRIVER):
                 raw.terminate()

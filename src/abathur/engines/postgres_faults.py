@@ -25,8 +25,15 @@ from abathur.errors import (
     StatementError,
 )
 
-DRIVER: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, asyncio.TimeoutError)
-"""What asyncpg raises; OSError is a connection that could not be made, or was lost."""
+DRIVER: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    asyncio.TimeoutError,
+)
+"""What asyncpg raises; OSError is a connection that could not be made, or was lost, and InternalClientError
+one that was lost in the midst of something."""
 
 _AGAIN: Final = frozenset({"40001", "40P01"})
 """A serialization failure and a deadlock: the same transaction, begun anew, may well succeed."""

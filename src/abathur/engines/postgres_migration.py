@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from abathur.engines.postgres_clock import ServerClock
-from abathur.engines.postgres_connection import Executor, Options, connect, transaction
+from abathur.engines.postgres_connection import BY_SIZE, Executor, Options, connect, transaction
 from abathur.engines.postgres_faults import Transient
 from abathur.errors import BackupUnsupportedError
 from abathur.script import ScriptFunction, drive_async, start
@@ -67,7 +67,7 @@ class PostgresMigration:
 
 async def open_migration(options: Options) -> asyncpg.Connection:
     """A connection for changing the schema: DDL makes plans stale, so none is kept."""
-    return await connect(options, plan_cache_mode="force_custom_plan", enable_seqscan="on")
+    return await connect(options, **BY_SIZE)
 
 
 def key_of(schema: str) -> int:

@@ -79,7 +79,7 @@ class BackupUnsupportedError(EngineError):
 
     def __init__(self, name: str, target: str) -> None:
         super().__init__(
-            f"{name} cannot be copied to {target}: its server makes its own backups.",
+            f"No copy of {name} is written to {target}: its server makes its own backups.",
             "Expected a database in a file or in memory.",
             "Use `pg_dump --schema=abathur`, or your server's backups; `abathur move` copies it to a file.",
         )

@@ -121,7 +121,7 @@ class AccessDeniedError(OpenError, PermissionError):
 
     def __init__(self, name: str, found: str) -> None:
         super().__init__(
-            f"{name} refused access: {found}.",
+            f"Access to {name} was refused: {found}.",
             "Expected a role that may connect and that owns the schema, or may create it.",
             "Check user and password, or let an administrator run "
             "`CREATE SCHEMA abathur AUTHORIZATION <role>`; no superuser is needed.",

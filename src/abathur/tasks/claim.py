@@ -164,10 +164,10 @@ def heartbeat_calls(renewals: Sequence[Renewal], now: int) -> Script[list[LeaseL
                     "fence": renewal.fence,
                     "lease_expires_at": now + int(renewal.lease * times.SECOND),
                 }
-                for renewal in good
+                for renewal in _last(good)
             ],
         )
-    said = [renewal for renewal in good if renewal.fraction is not None or renewal.message is not None]
+    said = _last([one for one in good if one.fraction is not None or one.message is not None])
     if said:
         yield Statement(
             "tasks.set_progress",
@@ -184,3 +184,8 @@ def heartbeat_calls(renewals: Sequence[Renewal], now: int) -> Script[list[LeaseL
         ]
     )
     return [lost.get((renewal.task_id, renewal.fence)) for renewal in renewals]
+
+
+def _last(renewals: Sequence[Renewal]) -> list[Renewal]:
+    """Of several heartbeats for one claim the last."""
+    return list({renewal.task_id: renewal for renewal in renewals}.values())

@@ -33,7 +33,7 @@ def task(row: Mapping[str, Any]) -> Task:
         row["max_attempts"],
         row["fence"],
         row["worker"],
-        row["max_execution_timeout_seconds"] or 3600,
+        _seconds(row["max_execution_timeout_seconds"]) or 3600,
         row["rank"],
         row["unmet"],
         times.moment(row["run_at"]),
@@ -48,8 +48,13 @@ def task(row: Mapping[str, Any]) -> Task:
         row["project_id"],
         row["session_id"],
         row["source"],
-        row["estimated_duration_seconds"],
+        _seconds(row["estimated_duration_seconds"]),
     )
+
+
+def _seconds(value: float | None) -> float | None:
+    """A whole number as an int, as it was given: a column of PostgreSQL that holds fractions has floats."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _older(text: str | None) -> Any:

@@ -19,7 +19,7 @@ ORDER BY t.id
 SELECT t.id, t.agent_type, t.fence, t.attempt, t.max_attempts, t.worker, t.started_at
 FROM jsonb_array_elements(CAST(:claims AS jsonb)) AS claim (value)
 JOIN tasks AS t ON t.id = claim.value ->> 0
-WHERE t.fence = CAST(claim.value ->> 1 AS BIGINT) AND t.status = 'running'
+WHERE t.fence = CAST(claim.value ->> 1 AS BIGINT) AND t.status || '' = 'running' -- not by a partial index
 ORDER BY t.id
 -- locking FOR NO KEY UPDATE OF t
 

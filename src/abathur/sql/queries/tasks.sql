@@ -7,25 +7,27 @@ VALUES (:prompt, :agent_type, :priority, :timeout, :created_by, :session, :sourc
         :id, :parent, :status, :submitted_at, :last_updated_at, :rank, :unmet, :dependents, '{}')
 
 -- claim: give a task to a worker for as long as its lease lasts.
+-- Here and below, `|| ''` keeps PostgreSQL from looking for the row in a partial index: with statistics from
+-- before the queue grew it takes that for tiny, and reads all of it.
 UPDATE tasks SET status = 'running', fence = fence + 1, attempt = attempt + 1, worker = :worker,
                  lease_expires_at = :lease_expires_at, started_at = :started_at, last_updated_at = :at
-WHERE id = :id AND fence = :fence AND status = 'ready'
+WHERE id = :id AND fence = :fence AND status || '' = 'ready'
 
 -- complete: end a claim well, if its fence still holds.
 UPDATE tasks SET status = 'completed', lease_expires_at = NULL, completed_at = :completed_at, last_updated_at = :at
-WHERE id = :id AND fence = :fence AND status = 'running'
+WHERE id = :id AND fence = :fence AND status || '' = 'running'
 
 -- end_attempt: end a claim without completing its task, if its fence still holds.
 UPDATE tasks SET status = :status, lease_expires_at = NULL, attempt = :attempt, run_at = :run_at,
                  error_message = COALESCE(:error, error_message), completed_at = :completed_at, last_updated_at = :at
-WHERE id = :id AND fence = :fence AND status = 'running'
+WHERE id = :id AND fence = :fence AND status || '' = 'running'
 
 -- extend: renew the lease of a claim, if its fence still holds.
 UPDATE tasks SET lease_expires_at = :lease_expires_at
-WHERE id = :id AND fence = :fence AND status = 'running'
+WHERE id = :id AND fence = :fence AND status || '' = 'running'
 
 -- promote: make tasks ready whose time has come.
-UPDATE tasks SET status = 'ready', last_updated_at = :at WHERE id = :id AND status = 'scheduled'
+UPDATE tasks SET status = 'ready', last_updated_at = :at WHERE id = :id AND status || '' = 'scheduled'
 
 -- lift: put tasks in front, once, because their deadline is near.
 UPDATE tasks SET rank = rank - :by, lift_at = NULL WHERE id = :id
