@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from contextlib import closing
+from decimal import Decimal
 
 import pytest
 
@@ -18,7 +19,7 @@ from abathur.schema import Column, ForeignKey, Reference, Schema, Table
 from abathur.schema.tables import LIBRARY
 from tests import older
 
-KINDS = ("TEXT", "INTEGER", "REAL", "BLOB", "NUMERIC")
+TYPES = ("TEXT", "INTEGER", "REAL", "BLOB", "NUMERIC")
 ROW = ("text", 1, 1.5, b"\0\xff", 2)
 
 
@@ -28,8 +29,8 @@ ROW = ("text", 1, 1.5, b"\0\xff", 2)
 @pytest.mark.parametrize("dialect", ["sqlite", "postgres"])
 def test_values_of_the_declared_kinds_fit(dialect):
     rows = [ROW, (None,) * 5, ("ünïcode 🦋", -(2**63), math.inf, b"", 2.5)]
-    assert values.unfit(KINDS, rows, dialect) is None
-    assert values.unfit(KINDS, [], dialect) is None
+    assert values.unfit(TYPES, rows, dialect) is None
+    assert values.unfit(TYPES, [], dialect) is None
 
 
 @pytest.mark.parametrize(
@@ -49,20 +50,20 @@ def test_values_of_the_declared_kinds_fit(dialect):
 )
 def test_a_value_that_postgresql_cannot_hold_is_named(column, value, found):
     wrong = (*ROW[:column], value, *ROW[column + 1 :])
-    assert values.unfit(KINDS, [ROW, ROW, wrong, ROW], "postgres") == (2, column, found)
+    assert values.unfit(TYPES, [ROW, ROW, wrong, ROW], "postgres") == (2, column, found)
 
 
 def test_sqlite_holds_everything_but_text_that_is_none():
     strange = ("x\0", "seven", "x", 1, "y")
-    assert values.unfit(KINDS, [strange, (1, 1.5, b"", "x", b"y")], "sqlite") is None
-    assert values.unfit(KINDS, [("\udcff", 1, 1, None, 1)], "sqlite") == (0, 0, "text that is no UTF-8")
+    assert values.unfit(TYPES, [strange, (1, 1.5, b"", "x", b"y")], "sqlite") is None
+    assert values.unfit(TYPES, [("\udcff", 1, 1, None, 1)], "sqlite") == (0, 0, "text that is no UTF-8")
 
 
 def test_a_digest_does_not_depend_on_the_order_and_adds_up():
     rows = [(f"{n}", n, n / 3, bytes([n]), None) for n in range(20)]
-    whole = values.digest(KINDS, rows)
-    assert values.digest(KINDS, reversed(rows)) == whole
-    parts = values.digest(KINDS, rows[:7]) + values.digest(KINDS, rows[7:])
+    whole = values.digest(rows)
+    assert values.digest(rows[::-1]) == whole
+    parts = values.digest(rows[:7]) + values.digest(rows[7:])
     assert parts % values.MODULUS == whole
 
 
@@ -77,20 +78,35 @@ def test_a_digest_does_not_depend_on_the_order_and_adds_up():
     ],
 )
 def test_another_value_has_another_digest(other):
-    assert values.digest(KINDS, [ROW]) != values.digest(KINDS, [other])
-    assert values.digest(KINDS, [ROW]) != values.digest(KINDS, [ROW, ROW])
+    assert values.digest([ROW]) != values.digest([other])
+    assert values.digest([ROW]) != values.digest([ROW, ROW])
 
 
 def test_text_and_numbers_and_bytes_that_look_alike_have_different_digests():
     alike = ["1", 1, b"1", None, "None", "b'1'", "1.0"]
-    assert len({values.digest(("TEXT",), [(one,)]) for one in alike}) == len(alike)
+    assert len({values.digest([(one,)]) for one in alike}) == len(alike)
 
 
 def test_a_number_has_one_digest_with_and_without_a_fraction():
-    for kind in ("REAL", "NUMERIC"):
-        assert values.digest((kind,), [(5,)]) == values.digest((kind,), [(5.0,)])
-        assert values.digest((kind,), [(0.0,)]) == values.digest((kind,), [(-0.0,)])
-        assert values.digest((kind,), [(0.1,)]) != values.digest((kind,), [(0.2,)])
+    for alike in (
+        (5, 5.0, Decimal(5), Decimal("5.0")),
+        (0.0, -0.0, False),
+        (0.1, Decimal("0.1"), Decimal(0.1)),
+    ):
+        assert len({values.digest([(one,)]) for one in alike}) == 1
+    assert values.digest([(0.1,)]) != values.digest([(0.2,)])
+    assert values.digest([(math.inf,)]) != values.digest([(-math.inf,)])
+
+
+def test_numbers_that_sqlite_would_round_are_refused_and_others_are_converted():
+    kept = [
+        ("x", 1, 1.5, b"", one) for one in (Decimal("0.1"), Decimal(0.1), Decimal(10**18), Decimal("1e-7"))
+    ]
+    assert values.unfit(TYPES, kept, "sqlite") is None
+    assert [row[4] for row in values.for_sqlite(kept)] == [0.1, 0.1, 10**18, 1e-7]
+    assert values.for_sqlite([ROW]) == [ROW]
+    for lost in (Decimal("0.1234567890123456789"), Decimal(10**19), Decimal("NaN")):
+        assert values.unfit(TYPES, [(*ROW[:4], lost)], "sqlite") is not None
 
 
 # ----------------------------------------------------------------------------------------- pages

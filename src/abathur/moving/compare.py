@@ -73,7 +73,7 @@ async def _digest(engine: Engine, moving: Moving, meter: Meter) -> tuple[int, in
     pace = pages.Pace()
     while (page := await engine.read(pages.read, moving, engine.dialect, after, pace.limit)).rows:
         rows += len(page.rows)
-        sums = (sums + digest(moving.kinds, page.rows)) % MODULUS
+        sums = (sums + digest(page.rows)) % MODULUS
         after = page.last
         pace.look(page.rows)
         meter.add(len(page.rows))

@@ -25,6 +25,7 @@ from abathur.moving import numbers, pages
 from abathur.moving.compare import Meter, compare, total
 from abathur.moving.mark import Mark
 from abathur.moving.tables import LeftBehind, Moving, left_behind, moving
+from abathur.moving.values import for_sqlite
 from abathur.schema.render import quoted
 from abathur.script import Built, Script
 from abathur.tasks import workers
@@ -149,7 +150,8 @@ async def _copy(here: Engine, there: Engine, tables: Sequence[Moving], mark: Mar
         while (page := await here.read(pages.read, one, here.dialect, after, pace.limit)).rows:
             pages.check(one, page, there.dialect)
             following = mark.at(one.name, page.last)
-            await there.write(marks.put, there.name, one, page.rows, mark, following)
+            rows = for_sqlite(page.rows) if there.dialect == "sqlite" else page.rows
+            await there.write(marks.put, there.name, one, rows, mark, following)
             mark, after = following, page.last
             pace.look(page.rows)
             meter.add(len(page.rows))

@@ -11,6 +11,7 @@ from abathur.errors import UnmovableValueError
 from abathur.moving.tables import Moving
 from abathur.moving.values import Values, unfit
 from abathur.schema.render import quoted
+from abathur.schema.types import postgres_type
 from abathur.script import Built, Script
 
 MOST: Final = 2_000
@@ -79,7 +80,7 @@ def read(moving: Moving, dialect: str, after: Key | None, limit: int) -> Script[
 
 def check(moving: Moving, page: Page, dialect: str) -> None:
     """Raise UnmovableValueError for a value that a database of this dialect cannot hold."""
-    found = unfit(moving.kinds, page.rows, dialect)
+    found = unfit(moving.types, page.rows, dialect)
     if found is not None:
         row, column, problem = found
         places = [moving.columns.index(name) for name in moving.key]
@@ -103,20 +104,20 @@ def count(moving: Moving) -> Script[int]:
     return int(row["n"])
 
 
+_NUMBER: Final = "typeof({0}) IN ('real', 'integer', 'null')"
 _FITS: Final = {
-    "INTEGER": "typeof({0}) IN ('integer', 'null')",
-    "TEXT": "typeof({0}) IN ('text', 'null') AND NOT coalesce(instr({0}, char(0)), 0)",
-    "REAL": "typeof({0}) IN ('real', 'integer', 'null')",
-    "BLOB": "typeof({0}) IN ('blob', 'null')",
-    "NUMERIC": "typeof({0}) IN ('real', 'integer', 'null')",
+    "bigint": "typeof({0}) IN ('integer', 'null')",
+    "text": "typeof({0}) IN ('text', 'null') AND NOT coalesce(instr({0}, char(0)), 0)",
+    "bytea": "typeof({0}) IN ('blob', 'null')",
+    "double precision": _NUMBER,
+    "numeric": _NUMBER,
 }
 
 
 def suspects(moving: Moving) -> Script[Page]:
     """The first row of an SQLite table with a value that PostgreSQL cannot hold, found without copying."""
-    checks = [
-        _FITS[kind].format(quoted(name)) for name, kind in zip(moving.columns, moving.kinds, strict=True)
-    ]
+    columns = zip(moving.columns, moving.types, strict=True)
+    checks = [_FITS[postgres_type(declared)].format(quoted(name)) for name, declared in columns]
     names = ", ".join(map(quoted, moving.columns))
     sql = f"SELECT {names} FROM {quoted(moving.name)} WHERE NOT ({' AND '.join(checks)}) LIMIT 1"
     rows = yield Built(sql, damaged=True)

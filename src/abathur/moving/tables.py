@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from attrs import frozen
 
-from abathur.moving.values import Values, kind
+from abathur.moving.values import Values
 from abathur.schema.declare import Schema, Table
 from abathur.schema.inspect import META, Found, inspect
 from abathur.schema.render import quoted
@@ -38,9 +38,9 @@ class Moving:
         return tuple(column.name for column in self.table.columns if column.generated is None)
 
     @cached_property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of their values."""
-        return tuple(kind(column.type) for column in self.table.columns if column.generated is None)
+    def types(self) -> tuple[str, ...]:
+        """Their declared types."""
+        return tuple(column.type for column in self.table.columns if column.generated is None)
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -4,74 +4,70 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
-from abathur.schema.compare import affinity
+from abathur.schema.types import postgres_type
 
 Values: TypeAlias = tuple[Any, ...]
 """The values of a row, in the order of the table's declared columns."""
 
 MODULUS: Final = 1 << 256
 
+_NUMBERS: Final = frozenset({float, int, Decimal, type(None)})
 _HELD: Final[dict[str, frozenset[type]]] = {
-    "INTEGER": frozenset({int, type(None)}),
-    "TEXT": frozenset({str, type(None)}),
-    "REAL": frozenset({float, int, type(None)}),
-    "BLOB": frozenset({bytes, type(None)}),
-    "NUMERIC": frozenset({float, int, type(None)}),
+    "bigint": frozenset({int, type(None)}),
+    "text": frozenset({str, type(None)}),
+    "bytea": frozenset({bytes, type(None)}),
+    "double precision": _NUMBERS,
+    "numeric": _NUMBERS,
 }
-"""What a column of PostgreSQL holds, by the kind of its declared type; SQLite's hold everything."""
-_SAID: Final = {
-    int: "a whole number",
-    float: "a number with a fraction",
-    str: "text",
-    bytes: "bytes",
-}
+"""What a column of PostgreSQL holds; SQLite's hold everything."""
+_SAID: Final = {int: "a whole number", float: "a number with a fraction", str: "text", bytes: "bytes"}
+_ALIKE: Final = frozenset({int, str, bytes, type(None)})
+"""Types whose values are written alike wherever they come from."""
 
 
-def kind(declared: str) -> str:
-    """The kind of a declared type: SQLite's affinity, except that a TIMESTAMP is text everywhere."""
-    return "TEXT" if declared.upper() == "TIMESTAMP" else affinity(declared)
-
-
-def unfit(kinds: Sequence[str], rows: Sequence[Values], dialect: str) -> tuple[int, int, str] | None:
+def unfit(types: Sequence[str], rows: Sequence[Values], dialect: str) -> tuple[int, int, str] | None:
     """The first value that a database of the dialect cannot hold: its row, its column, and what it is.
 
-    Columns are looked at as a whole, which costs little; rows only in one where something is wrong.
+    types: the declared types of the columns. Columns are looked at as a whole, which costs little; rows
+    only in one where something may be wrong.
     """
     if not rows:
         return None
-    for column, (wanted, values) in enumerate(zip(kinds, zip(*rows, strict=True), strict=True)):
-        if not _is_suspect(wanted, values, dialect):
+    for column, (declared, values) in enumerate(zip(types, zip(*rows, strict=True), strict=True)):
+        held = _HELD[postgres_type(declared)] if dialect == "postgres" else None
+        if not _is_suspect(held, values):
             continue
         for row, value in enumerate(values):
-            problem = _problem(wanted, value, dialect)
+            problem = _problem(held, value)
             if problem is not None:
                 return row, column, problem
     return None
 
 
-def _is_suspect(wanted: str, values: Values, dialect: str) -> bool:
+def _is_suspect(held: frozenset[type] | None, values: Values) -> bool:
     types = set(map(type, values))
-    if dialect == "postgres" and not types <= _HELD[wanted]:
+    if not types <= _ALIKE or (held is not None and not types <= held):
         return True
-    if float in types:
-        return True  # few columns, and one that is no number is not equal to itself
     if str not in types:
         return False
     joined = "".join([value for value in values if type(value) is str])
     return not joined.isascii() or "\0" in joined
 
 
-def _problem(wanted: str, value: Any, dialect: str) -> str | None:
-    if dialect == "postgres" and type(value) not in _HELD[wanted]:
+def _problem(held: frozenset[type] | None, value: Any) -> str | None:
+    if held is not None and type(value) not in held:
         return _SAID.get(type(value), type(value).__name__)
-    if isinstance(value, float) and math.isnan(value):
+    if isinstance(value, (float, Decimal)) and math.isnan(value):
         return "NaN, which is no number"
+    if isinstance(value, Decimal) and held is None and not _is_kept(value):
+        return "a number with more digits than SQLite keeps"
     if not isinstance(value, str):
         return None
-    if dialect == "postgres" and "\0" in value:
+    if held is not None and "\0" in value:
         return "text with the character NUL"
     try:
         value.encode()
@@ -80,12 +76,30 @@ def _problem(wanted: str, value: Any, dialect: str) -> str | None:
     return None
 
 
-def digest(kinds: Sequence[str], rows: Iterable[Values]) -> int:
+def _is_kept(value: Decimal) -> bool:
+    number = plain(value)
+    if isinstance(number, int):
+        return -(2**63) <= number < 2**63
+    return value in (Decimal(number), Decimal(repr(number)))
+
+
+def plain(value: Any) -> Any:
+    """A number as every database gives it back: whole ones without a fraction, others as a float."""
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, Decimal):
+        whole = value.is_finite() and value == value.to_integral_value()
+        return int(value) if whole else float(value)
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def digest(rows: Sequence[Values]) -> int:
     """A number for these rows, whatever their order: those of two parts are added, modulo MODULUS.
 
     A number has the same digest whether a database keeps it with a fraction or without.
     """
-    numbers = [place for place, wanted in enumerate(kinds) if wanted in ("REAL", "NUMERIC")]
+    columns = enumerate(zip(*rows, strict=True))
+    numbers = [place for place, values in columns if not _ALIKE.issuperset(map(type, values))]
     total = 0
     for row in rows:
         values: Values = _plain(row, numbers) if numbers else row
@@ -97,7 +111,13 @@ def digest(kinds: Sequence[str], rows: Iterable[Values]) -> int:
 def _plain(row: Values, places: Sequence[int]) -> Values:
     values = list(row)
     for place in places:
-        value = values[place]
-        if isinstance(value, bool) or (isinstance(value, float) and value.is_integer()):
-            values[place] = int(value)
+        values[place] = plain(values[place])
     return tuple(values)
+
+
+def for_sqlite(rows: Sequence[Values]) -> Sequence[Values]:
+    """The rows without numbers of a type that SQLite does not know."""
+    types = {type(value) for row in rows for value in row}
+    if types <= _ALIKE | {float}:
+        return rows
+    return [tuple([plain(one) if isinstance(one, Decimal) else one for one in row]) for row in rows]
