@@ -19,6 +19,7 @@ from abathur.schema import Column, ForeignKey, Reference, Schema, Table
 from abathur.schema.tables import LIBRARY
 from tests import older
 
+TENTH = Decimal.from_float(0.1)
 TYPES = ("TEXT", "INTEGER", "REAL", "BLOB", "NUMERIC")
 ROW = ("text", 1, 1.5, b"\0\xff", 2)
 
@@ -91,7 +92,7 @@ def test_a_number_has_one_digest_with_and_without_a_fraction():
     for alike in (
         (5, 5.0, Decimal(5), Decimal("5.0")),
         (0.0, -0.0, False),
-        (0.1, Decimal("0.1"), Decimal(0.1)),
+        (0.1, Decimal("0.1"), TENTH),
     ):
         assert len({values.digest([(one,)]) for one in alike}) == 1
     assert values.digest([(0.1,)]) != values.digest([(0.2,)])
@@ -99,9 +100,7 @@ def test_a_number_has_one_digest_with_and_without_a_fraction():
 
 
 def test_numbers_that_sqlite_would_round_are_refused_and_others_are_converted():
-    kept = [
-        ("x", 1, 1.5, b"", one) for one in (Decimal("0.1"), Decimal(0.1), Decimal(10**18), Decimal("1e-7"))
-    ]
+    kept = [("x", 1, 1.5, b"", one) for one in (Decimal("0.1"), TENTH, Decimal(10**18), Decimal("1e-7"))]
     assert values.unfit(TYPES, kept, "sqlite") is None
     assert [row[4] for row in values.for_sqlite(kept)] == [0.1, 0.1, 10**18, 1e-7]
     assert values.for_sqlite([ROW]) == [ROW]

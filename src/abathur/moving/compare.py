@@ -11,7 +11,7 @@ from abathur.moving import numbers, pages
 from abathur.moving.mark import stamped
 from abathur.moving.tables import Moving
 from abathur.moving.values import MODULUS, digest
-from abathur.schema.inspect import META
+from abathur.schema.found import META
 
 
 @define

@@ -14,13 +14,14 @@ from attrs import evolve, field, frozen
 
 from abathur.errors import MoveConflictError, TargetNotEmptyError
 from abathur.migrate import MOVE
-from abathur.moving.numbers import ISSUED
 from abathur.moving.pages import Key, write
 from abathur.moving.tables import Moving
 from abathur.moving.values import Values
 from abathur.schema.declare import Schema
-from abathur.schema.inspect import META, filled_tables, inspect
+from abathur.schema.found import META
+from abathur.schema.inspect import filled_tables, inspect
 from abathur.schema.render import quoted
+from abathur.schema.stamp import AUDIT_ISSUED
 from abathur.schema.tables import HISTORY
 from abathur.script import Built, Script
 
@@ -28,7 +29,7 @@ Phase: TypeAlias = Literal["copying", "comparing", "again"]
 """``again``: what was copied is not what the source has, so the next call empties the target and begins."""
 
 OWN: Final = frozenset(
-    {MOVE, ISSUED, "moved", "audit_guard", "schema_version", "version", "min_reader_version"}
+    {MOVE, AUDIT_ISSUED, "moved", "audit_guard", "schema_version", "version", "min_reader_version"}
 )
 """Rows of the stamp that are about their own database; so is each ``declaration:``."""
 MOVED: Final = "moved"

@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from abathur.moving.tables import Moving
-from abathur.schema.inspect import META
+from abathur.schema.found import META
 from abathur.schema.render import quoted
+from abathur.schema.stamp import AUDIT_ISSUED
 from abathur.schema.trail import AUDIT
 from abathur.script import Built, Script
-
-ISSUED: Final = "audit_issued"
-"""Where PostgreSQL has the last number of the trail: a sequence gives numbers in another order than that in
-which transactions end."""
 
 
 def issued(tables: Sequence[Moving], dialect: str) -> Script[dict[str, int]]:
@@ -26,7 +23,7 @@ def issued(tables: Sequence[Moving], dialect: str) -> Script[dict[str, int]]:
     found = {}
     for moving in wanted:
         if moving.name == AUDIT.name:
-            sql, params = f"SELECT value AS n FROM {META} WHERE key = ?", [ISSUED]
+            sql, params = f"SELECT value AS n FROM {META} WHERE key = ?", [AUDIT_ISSUED]
         else:
             sql, params = f"SELECT pg_sequence_last_value({_SEQUENCE}) AS n", _sequence(moving)
         rows = yield Built(sql, params)
@@ -45,7 +42,7 @@ def go_on(tables: Sequence[Moving], dialect: str, last: Mapping[str, int]) -> Sc
                     yield Built("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", values)
             continue
         if moving.name == AUDIT.name:
-            values = [ISSUED, str(last[moving.name])]
+            values = [AUDIT_ISSUED, str(last[moving.name])]
             yield Built(
                 f"INSERT INTO {META} (key, value) VALUES (?, ?)"
                 " ON CONFLICT (key) DO UPDATE SET value = excluded.value",

@@ -11,7 +11,8 @@ from attrs import frozen
 
 from abathur.moving.values import Values
 from abathur.schema.declare import Schema, Table
-from abathur.schema.inspect import META, Found, inspect
+from abathur.schema.found import META, Found
+from abathur.schema.inspect import inspect
 from abathur.schema.render import quoted
 from abathur.schema.tables import WORKERS
 from abathur.script import Built, Row, Script
