@@ -21,10 +21,18 @@ from abathur.errors import (
 from abathur.moving import pages
 from abathur.schema import Column, Reference, Schema, Table
 from abathur.tasks import workers
+from tests import schemas
 from tests.conformance.conftest import COMMON
 from tests.conformance.moves import everything, fill, run
 
-PAIRS = (("file", "file"), ("file", "memory"), ("memory", "file"))
+PAIRS = (
+    ("file", "postgres"),
+    ("postgres", "file"),
+    ("postgres", "postgres"),
+    ("file", "file"),
+    ("file", "memory"),
+    ("memory", "file"),
+)
 NOTES = Schema(
     "notes",
     (
@@ -65,7 +73,23 @@ def pair(request) -> tuple[str, str]:
 
 
 @pytest.fixture
-async def place(tmp_path):
+def url(request, tmp_path):
+    """The URL of a place, by engine and name; schemas on the server are removed after the test."""
+    made: dict[str, str] = {}
+
+    def of(engine: str, name: str) -> str:
+        if engine != "postgres":
+            return str(tmp_path / f"{name}.db")
+        made.setdefault(name, schemas.a_name())
+        return schemas.place(request.getfixturevalue("postgres_server"), made[name])
+
+    yield of
+    if made:
+        schemas.drop(request.getfixturevalue("postgres_server"), *made.values())
+
+
+@pytest.fixture
+async def place(url):
     """Makes a Database at a place of its own on an engine; they are closed after the test."""
     made: list[Database] = []
     memory: dict[str, Database] = {}
@@ -76,7 +100,7 @@ async def place(tmp_path):
                 memory[name] = Database(":memory:", **{**COMMON, **options})
             made.append(memory[name])
             return memory[name]
-        made.append(Database(tmp_path / f"{name}.db", **{**COMMON, **options}))
+        made.append(Database(url(engine, name), **{**COMMON, **options}))
         return made[-1]
 
     yield make

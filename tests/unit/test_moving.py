@@ -19,7 +19,7 @@ from abathur.schema import Column, ForeignKey, Reference, Schema, Table
 from abathur.schema.tables import LIBRARY
 from tests import older
 
-TENTH = Decimal.from_float(0.1)
+TENTH = Decimal("0.1000000000000000055511151231257827021181583404541015625")  # what a float of 0.1 is
 TYPES = ("TEXT", "INTEGER", "REAL", "BLOB", "NUMERIC")
 ROW = ("text", 1, 1.5, b"\0\xff", 2)
 
