@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from abathur.engines.base import Engine, Migration
 from abathur.errors import (
@@ -36,7 +36,7 @@ from abathur.schema.declare import Schema
 from abathur.schema.inspect import Fingerprint, Found, filled_tables, fingerprint
 from abathur.schema.plan import Conflict, Options, Plan, make_plan
 from abathur.schema.stamp import APPLICATION_IDS, environment_of, is_older, recorded_environment
-from abathur.schema.steps import CreateIndex, Step
+from abathur.schema.steps import AddConstraint, CreateIndex, Step
 from abathur.script import Script, ScriptFunction
 
 BACKUPS_KEPT: Final = 2
@@ -73,6 +73,9 @@ class _Wish:
     project: str
     adopt: bool
     receives: bool = False
+    """Whether as the target of a move, which may not be finished."""
+    database_id: str = field(factory=new_id)
+    """For a database that has none yet."""
 
 
 async def plan(
@@ -168,8 +171,11 @@ async def _migrate(
             progress=Progress(),
             clock=time.monotonic,
             probe=probe,
+            admit=lambda seen: _admit(seen, engine, wish),
         )
         applied = await _apply(migration, work)
+        found = work.progress.found or found
+        options = _admit(found.fingerprint, engine, wish)
     for setting in planned.after:
         await migration.set_pragma(setting.name, setting.value)
     done = (*planned.before, *applied.inside, *planned.after)
@@ -183,6 +189,8 @@ async def _apply(migration: Migration, work: Work) -> Plan:
         step = work.progress.step
         if isinstance(error, ConstraintError) and isinstance(step, CreateIndex) and step.unique:
             raise SchemaConflictError(work.name, [_duplicates(step)]) from error
+        if isinstance(error, ConstraintError) and isinstance(step, AddConstraint):
+            raise SchemaConflictError(work.name, [_misfits(step)]) from error
         raise MigrationError(work.name, work.progress.doing, str(error)) from error
     except (OpenError, EngineError):
         raise  # the lock, the disk, the file: these say what they are
@@ -199,6 +207,16 @@ def _duplicates(step: CreateIndex) -> Conflict:
         f"unique ({step.name})",
         f"Make them different: SELECT {columns}, count(*) FROM {step.table} GROUP BY {columns} "
         "HAVING count(*) > 1 shows them.",
+    )
+
+
+def _misfits(step: AddConstraint) -> Conflict:
+    return Conflict(
+        step.table,
+        ", ".join(step.columns) or None,
+        "filled with rows that do not fit",
+        f"bound by {step.text}",
+        "Change or delete these rows.",
     )
 
 
@@ -236,13 +254,16 @@ def _options(
         version=wish.version,
         environment=stamped or wish.environment or "development",
         project=wish.project,
-        database_id=database_id or new_id(),
+        database_id=database_id or wish.database_id,
         is_file="file" in engine.capabilities,
     )
 
 
 def _is_current(seen: Fingerprint, schemas: Sequence[Schema], options: Options) -> bool:
-    """Whether the stamp alone shows that an inspection would find no difference."""
+    """Whether the stamp alone shows that an inspection would find no difference.
+
+    Never on PostgreSQL, which has no number that rises with every change of the schema.
+    """
     meta: Mapping[str, str] = seen.meta
     return (
         environment_of(seen.application_id) is not None
@@ -253,7 +274,7 @@ def _is_current(seen: Fingerprint, schemas: Sequence[Schema], options: Options) 
 
 
 def _nothing(options: Options) -> Found:
-    """What an inspection would find where there is no file yet."""
+    """What an inspection would find where there is no file, or nothing in the schema, yet."""
     mode = "delete" if options.is_file else "memory"
     return Found(Fingerprint(0, 0, mode), (), {}, {}, auto_vacuum=0, page_size=options.page_size)
 

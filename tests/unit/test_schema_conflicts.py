@@ -16,7 +16,7 @@ from abathur.schema import (
     Table,
     VirtualTable,
 )
-from abathur.schema.compare import can_hold
+from abathur.schema.compare_sqlite import can_hold
 from tests.unit.planned import BARE, KEY, A, T, apply, plan_of, said
 
 

@@ -21,7 +21,9 @@ from abathur.schema import (
     Table,
     Trigger,
     VirtualTable,
+    changes_postgres,
     render,
+    render_sqlite,
 )
 from abathur.schema.tokens import tokens_equal
 
@@ -85,12 +87,12 @@ def test_what_is_rendered_is_what_sqlite_keeps() -> None:
     index = Index("i", "order", ("group DESC", {"sqlite": "lower(loud)"}), unique=True, where="up IS NULL")
     connection = sqlite3.connect(":memory:")
     try:
-        connection.execute(render.create_table(table, "sqlite"))
+        connection.execute(render_sqlite.create_table(table))
         text = render.create_index(index, "sqlite")
         assert text is not None
         connection.execute(text)
         kept = dict(connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL"))
-        assert tokens_equal(kept["order"], render.create_table(table, "sqlite"))
+        assert tokens_equal(kept["order"], render_sqlite.create_table(table))
         assert tokens_equal(kept["i"], text)
     finally:
         connection.close()
@@ -99,21 +101,21 @@ def test_what_is_rendered_is_what_sqlite_keeps() -> None:
 def test_a_thing_without_a_text_for_the_dialect_is_left_out() -> None:
     only = PerDialect(postgres="lower(a)")
     assert render.create_index(Index("i", "t", (only,)), "sqlite") is None
-    assert render.create_trigger(Trigger("x", "t", only), "sqlite") is None
-    assert render.create_virtual_table(VirtualTable("v", "fts5", ("a",)), "postgres") is None
+    assert render_sqlite.create_trigger(Trigger("x", "t", only)) is None
+    assert changes_postgres.virtual_table(VirtualTable("v", "fts5", ("a",))) is None
 
 
 @pytest.mark.parametrize("default", ["5", "-1.5", "1e3", "'it''s'", "NULL", "x'00'", "true"])
 def test_a_constant_default_is_added_with_its_column(default: str) -> None:
-    added = render.add_column("t", Column("n", "TEXT", not_null=True, default=default), "sqlite")
+    added = render_sqlite.add_column("t", Column("n", "TEXT", not_null=True, default=default))
     assert added == f'ALTER TABLE "t" ADD COLUMN "n" TEXT NOT NULL DEFAULT {default}'
 
 
 def test_what_sqlite_cannot_add_to_rows_is_left_out_of_the_added_column() -> None:
     late = Column("n", "TEXT", not_null=True, default="CURRENT_TIMESTAMP")
-    assert render.add_column("t", late, "sqlite") == 'ALTER TABLE "t" ADD COLUMN "n" TEXT'
+    assert render_sqlite.add_column("t", late) == 'ALTER TABLE "t" ADD COLUMN "n" TEXT'
     bare = Column("n", "TEXT", not_null=True)
-    assert render.add_column("t", bare, "sqlite") == 'ALTER TABLE "t" ADD COLUMN "n" TEXT'
+    assert render_sqlite.add_column("t", bare) == 'ALTER TABLE "t" ADD COLUMN "n" TEXT'
 
 
 @pytest.mark.parametrize(
@@ -126,4 +128,4 @@ def test_what_sqlite_cannot_add_to_rows_is_left_out_of_the_added_column() -> Non
     ],
 )
 def test_every_create_says_if_not_exists(sql: str, guarded: str) -> None:
-    assert render.guarded(sql) == guarded
+    assert render_sqlite.guarded(sql) == guarded

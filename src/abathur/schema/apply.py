@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +11,8 @@ from attrs import define, evolve, frozen
 from abathur.errors import MigrationError, SchemaConflictError
 from abathur.schema import steps
 from abathur.schema.declare import Schema
-from abathur.schema.inspect import Found, inspect
+from abathur.schema.found import Fingerprint, Found
+from abathur.schema.inspect import inspect, violations
 from abathur.schema.plan import Options, Plan, make_plan
 from abathur.schema.render import quoted
 from abathur.script import Built, Emit, Script, ScriptFunction, start
@@ -27,6 +27,8 @@ class Progress:
 
     step: steps.Step | None = None
     doing: str = "the inspection"
+    found: Found | None = None
+    """What there was before the first step, once that is known."""
 
     def at(self, doing: str, step: steps.Step | None = None) -> None:
         self.step, self.doing = step, doing
@@ -34,7 +36,11 @@ class Progress:
 
 @frozen(kw_only=True)
 class Work:
-    """What `converge` needs besides the moment: `clock` gives seconds, for the record only."""
+    """What `converge` needs besides the moment: `clock` gives seconds, for the record only.
+
+    `admit` decides from the stamp whether the database may be opened, and with which options: on
+    PostgreSQL another process may have written the stamp while this one waited for the lock.
+    """
 
     name: str
     schemas: Sequence[Schema]
@@ -42,55 +48,45 @@ class Work:
     progress: Progress
     clock: Callable[[], float]
     probe: ScriptFunction[object] | None = None
+    admit: Callable[[Fingerprint], Options] | None = None
 
 
 def converge(work: Work, now: int) -> Script[Plan]:
     """Inspect, make the plan, execute it, check and record it. Returns the plan that was applied."""
     began = work.clock()
-    progress = work.progress
-    found = yield from inspect(work.options.dialect, work.schemas)
-    plan = make_plan(work.schemas, found, evolve(work.options, now=now))
+    progress, dialect = work.progress, work.options.dialect
+    found = progress.found = yield from inspect(dialect, work.schemas)
+    options = work.options if work.admit is None else work.admit(found.fingerprint)
+    plan = make_plan(work.schemas, found, evolve(options, now=now))
     if plan.conflicts:
         raise SchemaConflictError(work.name, plan.conflicts)
     stamp = [step for step in plan.inside if isinstance(step, steps.Stamp)]
     changes = [step for step in plan.inside if not isinstance(step, steps.Stamp)]
     touched = list(dict.fromkeys(step.table for step in changes if isinstance(step, _TOUCHING)))
     progress.at("the check of foreign keys before the first step")
-    before = yield from _violations([table for table in touched if table.lower() in found.tables])
+    before = yield from violations(dialect, [table for table in touched if table.lower() in found.tables])
     for step in changes:
         progress.at(step.describe(), step)
         for statement in step.statements:
             yield statement
     progress.at("the check of foreign keys after the last step")
-    new = (yield from _violations(touched)) - before
+    new = (yield from violations(dialect, touched)) - before
     if new:
         (table, parent), count = next(iter(new.items()))
         raise MigrationError(
             work.name, progress.doing, f"{count} rows of {table} point to rows of {parent} that are not there"
         )
-    if changes and work.probe is not None:
-        progress.at("the trial after the steps (a task enqueued, claimed, completed and undone)")
-        yield from _undone(work.probe, now)
     for step in stamp:
         progress.at(step.describe(), step)
         for statement in step.statements:
             yield statement
+    if changes and work.probe is not None:  # after the stamp: on PostgreSQL it gives the trail its ids
+        progress.at("the trial after the steps (a task enqueued, claimed, completed and undone)")
+        yield from _undone(work.probe, now)
     if plan.inside:
         progress.at("the record in schema_history")
         yield from _record(work, plan, now, took_ms=(work.clock() - began) * 1000)
     return plan
-
-
-def _violations(tables: Sequence[str]) -> Script[Counter[tuple[str, str]]]:
-    """How many rows of each table point to a missing row, by the table that they point to.
-
-    Real files have some. They are not ours to repair; only a new one is an error.
-    """
-    found: Counter[tuple[str, str]] = Counter()
-    for table in tables:
-        for row in (yield Built(f"PRAGMA foreign_key_check({quoted(table)})")):
-            found[row["table"], row["parent"]] += 1
-    return found
 
 
 def _undone(probe: ScriptFunction[object], now: int) -> Script[None]:

@@ -29,6 +29,7 @@ from abathur.errors import InvalidInputError
 OnDelete: TypeAlias = Literal["CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_LATER = ("storage", "function")
 
 
 @frozen
@@ -56,6 +57,10 @@ def _texts(parts: Iterable[Sql | Mapping[str, str]]) -> tuple[Sql, ...]:
 
 def _optional(text: Sql | Mapping[str, str] | None) -> Sql | None:
     return None if text is None else _per_dialect(text)
+
+
+def _pairs(settings: Mapping[str, str] | Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(dict(settings).items()))
 
 
 def in_dialect(text: Sql | None, dialect: str) -> str | None:
@@ -124,6 +129,8 @@ class Table:
     values together are unique. checks: expressions that must be true of a row. foreign_keys: those of
     several columns. without_rowid: as in CREATE TABLE. free_foreign_keys: columns on which an older
     foreign key must not exist, because it would block an insert or a prune; one that is found is lifted.
+    storage: PostgreSQL's storage parameters, such as ``{"fillfactor": "80"}``, which the table is created
+    with. Whoever runs the server may change them: then they stay as they are.
     """
 
     name: str
@@ -134,6 +141,7 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...] = field(default=(), kw_only=True)
     without_rowid: bool = field(default=False, kw_only=True)
     free_foreign_keys: tuple[str, ...] = field(default=(), kw_only=True)
+    storage: tuple[tuple[str, str], ...] = field(default=(), converter=_pairs, kw_only=True)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -165,12 +173,14 @@ class Trigger:
     """A trigger.
 
     name: unique among all triggers. table: the table that it is on. sql: its whole CREATE TRIGGER
-    statement.
+    statement. function: for PostgreSQL, the whole CREATE OR REPLACE FUNCTION statement of the function
+    that it executes. Several triggers may share one, if they all give the same text.
     """
 
     name: str
     table: str
     sql: Sql = field(converter=_per_dialect)
+    function: str | None = field(default=None, kw_only=True)
 
 
 @frozen
@@ -277,7 +287,9 @@ class Schema:
     @cached_property
     def sha256(self) -> str:
         """A hash of the whole declaration: equal hashes mean equal declarations."""
-        text = json.dumps(attrs.asdict(self), sort_keys=True, ensure_ascii=True)
+        # What came later counts only where it is used: databases have the hashes of before in them.
+        values = attrs.asdict(self, filter=lambda at, value: at.name not in _LATER or bool(value))
+        text = json.dumps(values, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -6,17 +6,26 @@ and a table that the same plan creates are filled.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import TypeAlias
 
 from abathur.schema import declare, steps
 from abathur.schema.compare import Conflict
-from abathur.schema.inspect import META, Found, FoundTable
-from abathur.schema.render import expression, guarded, quoted
+from abathur.schema.found import META, Found, FoundTable
+from abathur.schema.render import expression, quoted
 from abathur.script import Built
+
+Silently: TypeAlias = Callable[[Found, str, str], tuple[str, ...]]
+"""Gives the statements that execute one on a table while a user's triggers on it do not fire."""
 
 
 def backfill(
-    there: FoundTable, schema: declare.Schema, added: Collection[str], found: Found, dialect: str
+    there: FoundTable,
+    schema: declare.Schema,
+    added: Collection[str],
+    found: Found,
+    dialect: str,
+    silently: Silently,
 ) -> Iterator[steps.Backfill]:
     """One UPDATE that gives all rows of a table their values in the columns that are added."""
     texts: dict[str, str] = {}
@@ -31,11 +40,17 @@ def backfill(
         yield steps.Backfill(
             table=there.name,
             action=f"fill {there.name}: {', '.join(texts)}",
-            statements=_silently(found, there.name, update),
+            statements=silently(found, there.name, update),
         )
 
 
-def copy(declared: declare.CopyRows, schema: declare.Schema, found: Found) -> Iterator[steps.Step | Conflict]:
+def copy(
+    declared: declare.CopyRows,
+    schema: declare.Schema,
+    found: Found,
+    silently: Silently,
+    renumbered: Callable[[declare.Table], tuple[str, ...]],
+) -> Iterator[steps.Step | Conflict]:
     """The step that copies an older table's rows, or the conflict that forbids it."""
     state = found.copies.get(declared.source)
     if state is None or not state.rows:
@@ -50,7 +65,8 @@ def copy(declared: declare.CopyRows, schema: declare.Schema, found: Found) -> It
         )
         return
     there = found.tables.get(declared.target)
-    known = {c.name for table in schema.tables if table.name == declared.target for c in table.columns}
+    table = next(table for table in schema.tables if table.name == declared.target)
+    known = {column.name for column in table.columns}
     known |= there.columns.keys() if there is not None else set()
     old = found.tables[declared.source].columns.items()
     columns = ", ".join(quoted(name) for name, column in old if name in known and not column.hidden)
@@ -64,7 +80,7 @@ def copy(declared: declare.CopyRows, schema: declare.Schema, found: Found) -> It
     yield steps.Backfill(
         table=declared.target,
         action=f"copy {state.missing} rows from {declared.source} to {declared.target}",
-        statements=(*_silently(found, declared.target, insert), done),
+        statements=(*silently(found, declared.target, insert), *renumbered(table), done),
         rows=state.missing,
     )
 
@@ -83,10 +99,3 @@ def inserts(
 def _has(found: Found, requires: Collection[tuple[str, str]]) -> bool:
     tables = found.tables
     return all(table in tables and column in tables[table].columns for table, column in requires)
-
-
-def _silently(found: Found, table: str, statement: str) -> tuple[str, ...]:
-    """The statement while the table has no triggers: a user's must not fire for what we fill in."""
-    triggers = found.triggers_of(table)
-    drops = (f"DROP TRIGGER IF EXISTS {quoted(trigger.name)}" for trigger in triggers)
-    return (*drops, statement, *(guarded(trigger.sql) for trigger in triggers))

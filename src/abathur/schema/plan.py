@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from types import ModuleType
+from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
-from abathur.schema import fill, render
-from abathur.schema.compare import Conflict, Difference, compare_table
+from abathur.errors import InvalidInputError
+from abathur.schema import changes_postgres, changes_sqlite, fill
+from abathur.schema.compare import Conflict
 from abathur.schema.declare import Index, Schema, Table, Trigger, VirtualTable, in_dialect
-from abathur.schema.inspect import Found, FoundObject, FoundTable
-from abathur.schema.rebuild import rebuild, relaxed_text
+from abathur.schema.found import Found, FoundObject
 from abathur.schema.stamp import Options, is_needed, make_stamp
 from abathur.schema.steps import (
     AddColumn,
+    AddConstraint,
     Backfill,
     CreateIndex,
     CreateTable,
@@ -27,15 +29,19 @@ from abathur.schema.steps import (
     Stamp,
     Step,
 )
-from abathur.schema.tokens import keys, tokens_equal
+from abathur.schema.tokens import tokens_equal
 
 __all__ = ["Conflict", "Options", "Plan", "make_plan"]
 
 _ORDER = (
     SetPragma, CreateTable, Relax, AddColumn, CreateVirtualTable,
-    ReplaceIndex, CreateIndex, Backfill, ReplaceTrigger, CreateTrigger,
+    ReplaceIndex, CreateIndex, Backfill, AddConstraint, ReplaceTrigger, CreateTrigger,
     Stamp,
 )  # fmt: skip
+
+
+_CHANGES: Final[Mapping[str, ModuleType]] = {"sqlite": changes_sqlite, "postgres": changes_postgres}
+"""What closes a difference, for each dialect; the modules have the same functions."""
 
 
 @frozen
@@ -111,7 +117,13 @@ class Plan:
 
 def make_plan(schemas: Sequence[Schema], found: Found, options: Options) -> Plan:
     """Compare what is declared with what was found. A pure function: it touches no database."""
-    return _Planner(schemas, found, options).plan()
+    if options.dialect not in _CHANGES:
+        raise InvalidInputError(
+            f"There is no SQL for the dialect {options.dialect!r}.",
+            f"Expected one of {', '.join(_CHANGES)}.",
+            "Use another engine.",
+        )
+    return _Planner(schemas, found, options, _CHANGES[options.dialect]).plan()
 
 
 @frozen
@@ -119,17 +131,19 @@ class _Planner:
     schemas: Sequence[Schema]
     found: Found
     options: Options
+    changes: ModuleType
     steps: list[Step] = field(factory=list)
     conflicts: list[Conflict] = field(factory=list)
     notes: list[str] = field(factory=list)
 
     def plan(self) -> Plan:
+        changes = self.changes
         for schema in self.schemas:
             created = {table.name for table in schema.tables if table.name not in self.found.names}
             created |= {table.name for table in schema.virtual_tables if table.name not in self.found.names}
             # Before the tables: a backfill may count the rows that these bring.
             for copy in schema.copies:
-                self._add(*fill.copy(copy, schema, self.found))
+                self._add(*fill.copy(copy, schema, self.found, changes.silently, changes.renumbered))
             self.steps.extend(fill.inserts(schema, created, self.found, self.options.dialect))
             for table in schema.tables:
                 self._table(table, schema)
@@ -142,8 +156,8 @@ class _Planner:
         if self.steps or is_needed(self.schemas, self.found, self.options):
             self.steps.append(make_stamp(self.schemas, self.found, self.options))
         if self.options.is_file:
-            self._pragmas()
-        ordered = tuple(sorted(self.steps, key=_rank))
+            self.steps.extend(self.changes.settings(self.found, self.options.page_size))
+        ordered = tuple(sorted(map(self.changes.locked, self.steps), key=_rank))
         return Plan(ordered, tuple(self.conflicts), tuple(self.notes))
 
     def _add(self, *results: Step | Conflict) -> None:
@@ -153,72 +167,25 @@ class _Planner:
             else:
                 self.steps.append(result)
 
-    def _pragmas(self) -> None:
-        found = self.found
-        if found.is_new:  # both have no effect once there is a table
-            if found.auto_vacuum != 2:
-                self.steps.append(_setting("auto_vacuum", "2"))
-            if found.page_size != self.options.page_size:
-                self.steps.append(_setting("page_size", str(self.options.page_size)))
-        if found.fingerprint.journal_mode != "wal":
-            self.steps.append(_setting("journal_mode", "wal", after=True))
-
     def _table(self, table: Table, schema: Schema) -> None:
-        dialect = self.options.dialect
         taken = self.found.names.get(table.name)
         if taken is None:
-            sql = render.create_table(table, dialect)
-            self.steps.append(CreateTable(table=table.name, statements=(sql,)))
+            self.steps.extend(self.changes.create(table))
             return
         if taken.kind != "table":
             self.conflicts.append(_taken(table.name, taken, "a table"))
             return
         there = self.found.tables[table.name]
-        if there.sql == render.create_table(table, dialect).replace(" IF NOT EXISTS", "", 1):
-            return  # word for word ours: it cannot differ
-        difference = compare_table(table, there, self.found)
+        difference = self.changes.compare(table, there, self.found)
         self.conflicts.extend(difference.conflicts)
         self.notes.extend(difference.notes)
-        if difference.nullable or difference.unbound:
-            self._relax(there, difference)
-        for column in difference.added:
-            sql = render.add_column(table.name, column, dialect)
-            self.steps.append(AddColumn(table=table.name, name=column.name, statements=(sql,)))
-        self._make_anew(there, {column.name for column in difference.added})
+        self._add(*self.changes.change(there, difference, self.found))
         added = [column.name for column in difference.added]
-        self.steps.extend(fill.backfill(there, schema, added, self.found, dialect))
-
-    def _make_anew(self, there: FoundTable, added: set[str]) -> None:
-        """Make the indexes anew that name a column which their table did not have.
-
-        SQLite took the quoted name for a string and indexed that. With the column there, the same
-        text means the column, and the entries do not fit: the next UPDATE finds the file damaged.
-        """
-        for index in self.found.indexes_of(there.name):
-            if added.intersection(keys(index.sql)):
-                drop = f"DROP INDEX IF EXISTS {render.quoted(index.name)}"
-                statements = (drop, render.guarded(index.sql))
-                self.steps.append(ReplaceIndex(table=there.name, name=index.name, statements=statements))
-
-    def _relax(self, there: FoundTable, difference: Difference) -> None:
-        sql = relaxed_text(there.sql, difference.nullable, difference.unbound)
-        if sql == there.sql:  # the rebuild would be tried for ever
-            remedy = "Its text could not be understood: lift the constraint by hand."
-            names = ", ".join((*difference.nullable, *difference.unbound))
-            self.conflicts.append(Conflict(there.name, names, "constrained", "free", remedy))
-            return
-        self.steps.append(
-            Relax(
-                table=there.name,
-                nullable=difference.nullable,
-                unbound=difference.unbound,
-                statements=rebuild(there, sql, self.found),
-                rows=None if there.filled else 0,
-            )
-        )
+        dialect, silently = self.options.dialect, self.changes.silently
+        self.steps.extend(fill.backfill(there, schema, added, self.found, dialect, silently))
 
     def _virtual_table(self, table: VirtualTable) -> None:
-        sql = render.create_virtual_table(table, self.options.dialect)
+        sql = self.changes.virtual_table(table)
         taken = self.found.names.get(table.name)
         if sql is None:
             return
@@ -231,36 +198,34 @@ class _Planner:
             self.conflicts.append(Conflict(table.name, None, taken.sql, sql, remedy))
 
     def _index(self, index: Index) -> None:
-        sql = render.create_index(index, self.options.dialect)
+        statements = self.changes.index(index)
         taken = self.found.names.get(index.name)
-        if sql is None or (
-            taken is not None and taken.table.lower() == index.table and tokens_equal(taken.sql, sql)
-        ):
+        if not statements or (taken is not None and self.changes.is_index(index, taken)):
             return
         columns = tuple(in_dialect(column, self.options.dialect) or "" for column in index.columns)
         unique = columns if index.unique else ()
         if taken is None:
             self.steps.append(
-                CreateIndex(table=index.table, name=index.name, unique=unique, statements=(sql,))
+                CreateIndex(table=index.table, name=index.name, unique=unique, statements=statements)
             )
-        elif taken.kind == "index" and self._is_ours(taken.table):
-            drop = f"DROP INDEX IF EXISTS {render.quoted(taken.name)}"
+        elif self.changes.may_drop(taken) and self._is_ours(taken.table):
+            statements = (self.changes.drop_index(taken), *statements)
             self.steps.append(
-                ReplaceIndex(table=index.table, name=index.name, unique=unique, statements=(drop, sql))
+                ReplaceIndex(table=index.table, name=index.name, unique=unique, statements=statements)
             )
         else:
             self.conflicts.append(_taken(index.name, taken, f"an index of {index.table}"))
 
     def _trigger(self, trigger: Trigger) -> None:
-        sql = render.create_trigger(trigger, self.options.dialect)
-        taken = self.found.triggers.get(trigger.name)
-        if sql is None or (taken is not None and tokens_equal(taken.sql, sql)):
+        statements = self.changes.trigger(trigger)
+        taken = self.changes.trigger_there(trigger, self.found)
+        if not statements or (taken is not None and self.changes.is_trigger(trigger, taken)):
             return
         if taken is None:
-            self.steps.append(CreateTrigger(table=trigger.table, name=trigger.name, statements=(sql,)))
+            self.steps.append(CreateTrigger(table=trigger.table, name=trigger.name, statements=statements))
         elif self._is_ours(taken.table):
-            drop = f"DROP TRIGGER IF EXISTS {render.quoted(taken.name)}"
-            self.steps.append(ReplaceTrigger(table=trigger.table, name=trigger.name, statements=(drop, sql)))
+            statements = (self.changes.drop_trigger(taken), *statements)
+            self.steps.append(ReplaceTrigger(table=trigger.table, name=trigger.name, statements=statements))
         else:
             self.conflicts.append(_taken(trigger.name, taken, f"a trigger of {trigger.table}"))
 
@@ -271,10 +236,6 @@ class _Planner:
             name in (*(t.name for t in schema.tables), *(copy.source for copy in schema.copies))
             for schema in self.schemas
         )
-
-
-def _setting(name: str, value: str, *, after: bool = False) -> SetPragma:
-    return SetPragma(table="", name=name, value=value, after=after, statements=(f"PRAGMA {name} = {value}",))
 
 
 def _rank(step: Step) -> int:

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from abathur.schema.ddl import Clause, Definition, TableText, parse
-from abathur.schema.inspect import Found, FoundTable
-from abathur.schema.render import guarded, literal, quoted
+from abathur.schema.found import Found, FoundTable
+from abathur.schema.render import literal, quoted
+from abathur.schema.render_sqlite import guarded
 from abathur.schema.tokens import tokenize
 
 

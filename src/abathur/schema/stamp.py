@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from attrs import frozen
 
-from abathur.schema.declare import Schema
-from abathur.schema.inspect import META, Found
+from abathur.schema.declare import Schema, Table
+from abathur.schema.found import META, Found
 from abathur.schema.steps import Stamp
 from abathur.script import Built
 from abathur.times import iso
@@ -24,6 +24,9 @@ MIN_READER_VERSION: Final = "0.1.0"
 
 AUDIT: Final = "audit"
 """The table whose older rows the seals do not cover."""
+
+AUDIT_ISSUED: Final = "audit_issued"
+"""On PostgreSQL, the key of the last id that was given to a row of the trail."""
 
 _OR_UPDATE: Final = "ON CONFLICT (key) DO UPDATE SET value = excluded.value"
 
@@ -72,7 +75,9 @@ def is_needed(schemas: Sequence[Schema], found: Found, options: Options) -> bool
     meta = found.meta
     if recorded_environment(found.fingerprint.application_id, meta) is None or "version" not in meta:
         return True
-    if environment_of(found.fingerprint.application_id) is None:
+    if options.dialect == "sqlite" and environment_of(found.fingerprint.application_id) is None:
+        return True
+    if options.dialect == "postgres" and _audit_of(schemas) and AUDIT_ISSUED not in meta:
         return True
     recorded = {schema.owner: meta.get(f"declaration:{schema.owner}") for schema in schemas}
     if None in recorded.values():
@@ -100,21 +105,48 @@ def make_stamp(schemas: Sequence[Schema], found: Found, options: Options) -> Sta
         kept |= rows.keys()
     rows = {key: value for key, value in rows.items() if not (key in kept and key in meta)}
     statements = [_put(key, value) for key, value in rows.items() if meta.get(key) != value]
-    audit = [table for schema in schemas for table in schema.tables if table.name == AUDIT]
-    if audit and "audit_starts_after" not in meta:
+    of_dialect = {"sqlite": _of_sqlite, "postgres": _of_postgres}[options.dialect]
+    statements += of_dialect(schemas, found, environment)
+    return Stamp(table=META, statements=tuple(statements), rows=len(statements))
+
+
+def _audit_of(schemas: Sequence[Schema]) -> Table | None:
+    return next((table for schema in schemas for table in schema.tables if table.name == AUDIT), None)
+
+
+def _of_sqlite(schemas: Sequence[Schema], found: Found, environment: str) -> Iterator[Built]:
+    """Where the trail begins, the file's header, and the number by which a change of the schema shows."""
+    audit = _audit_of(schemas)
+    if audit and "audit_starts_after" not in found.meta:
         last = f"coalesce((SELECT max(id) FROM {AUDIT}), 0)"
-        if any(column.autoincrement for column in audit[0].columns):
+        if any(column.autoincrement for column in audit.columns):
             # The last id that was given out; its row may be gone.
             last = f"max({last}, coalesce((SELECT seq FROM sqlite_sequence WHERE name = '{AUDIT}'), 0))"
-        select = f"SELECT 'audit_starts_after', {last}"
-        statements.append(Built(f"INSERT INTO {META} (key, value) {select}"))
+        yield Built(f"INSERT INTO {META} (key, value) SELECT 'audit_starts_after', {last}")
     application_id = APPLICATION_IDS[environment]
     if found.fingerprint.application_id != application_id:
-        statements.append(Built(f"PRAGMA application_id = {application_id}"))
+        yield Built(f"PRAGMA application_id = {application_id}")
     # Last: the number that SQLite raises with every change of the schema, the ones above included.
     select = "SELECT 'schema_version', schema_version FROM pragma_schema_version WHERE true"
-    statements.append(Built(f"INSERT INTO {META} (key, value) {select} {_OR_UPDATE}"))
-    return Stamp(table=META, statements=tuple(statements), rows=len(statements))
+    yield Built(f"INSERT INTO {META} (key, value) {select} {_OR_UPDATE}")
+
+
+def _of_postgres(schemas: Sequence[Schema], found: Found, environment: str) -> Iterator[Built]:
+    """Where the trail begins, and the last of its ids that was given."""
+    del environment
+    if _audit_of(schemas) is None:
+        return
+    last = f"SELECT max(id) AS id FROM {AUDIT}"
+    for table in (table for schema in schemas for table in schema.tables):
+        # If somebody deleted the number: rows of the trail that were pruned had higher ids, perhaps.
+        if table.name.startswith(f"{AUDIT}_") and any(column.name == "last_row" for column in table.columns):
+            last += f" UNION ALL SELECT max(last_row) FROM {table.name}"
+    for key in ("audit_starts_after", AUDIT_ISSUED):
+        if key not in found.meta:
+            yield Built(
+                f"INSERT INTO {META} (key, value) "
+                f"SELECT '{key}', CAST(coalesce(max(id), 0) AS text) FROM ({last}) AS given"
+            )
 
 
 def _put(key: str, value: str) -> Built:

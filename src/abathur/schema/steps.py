@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import field, frozen
 
@@ -21,7 +21,7 @@ class Step:
     name: str = ""
     statements: tuple[Built, ...] = field(default=(), converter=_built)
     rows: int | None = 0
-    lock: ClassVar[str] = "write lock, until the plan's one transaction is committed"
+    lock: str = "write lock, until the plan's one transaction is committed"
 
     @property
     def kind(self) -> str:
@@ -51,7 +51,7 @@ class SetPragma(Step):
 
     value: str
     after: bool = False
-    lock: ClassVar[str] = "exclusive lock for an instant, outside of the transaction"
+    lock: str = "exclusive lock for an instant, outside of the transaction"
 
     def describe(self) -> str:
         return f"set {self.name} to {self.value}"
@@ -93,6 +93,18 @@ class ReplaceIndex(CreateIndex):
 
 
 @frozen(kw_only=True)
+class AddConstraint(Step):
+    """A constraint that a table has not, on PostgreSQL; `text` is what it says about its `columns`."""
+
+    columns: tuple[str, ...]
+    text: str
+    rows: int | None = None
+
+    def describe(self) -> str:
+        return f"add to {self.table}: {self.text}"
+
+
+@frozen(kw_only=True)
 class CreateTrigger(Step):
     """A trigger that is not there."""
 
@@ -118,15 +130,21 @@ class CreateVirtualTable(Step):
 
 @frozen(kw_only=True)
 class Relax(Step):
-    """The rebuild that lifts old constraints: `nullable` columns and those `unbound` from a foreign key."""
+    """Old constraints are lifted: NOT NULL on `nullable` columns, and the foreign keys of those `unbound`.
+
+    SQLite needs a rebuild for it. On PostgreSQL `unbound` has the names of the foreign keys.
+    """
 
     nullable: tuple[str, ...] = ()
     unbound: tuple[str, ...] = ()
+    is_rebuild: bool = True
     rows: int | None = None
 
     def describe(self) -> str:
         lifted = [f"NOT NULL on {name}" for name in self.nullable]
-        lifted += [f"the foreign key on {name}" for name in self.unbound]
+        lifted += [f"the foreign key {'on ' * self.is_rebuild}{name}" for name in self.unbound]
+        if not self.is_rebuild:
+            return f"lift from {self.table}: {' and '.join(lifted)}"
         return f"rebuild {self.table} without {' and '.join(lifted)}; every row and column is kept"
 
 

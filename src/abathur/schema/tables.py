@@ -20,6 +20,11 @@ from abathur.schema.declare import (
 )
 from abathur.schema.trail import AUDIT, CHECKPOINTS, SEALS, TOMBSTONES, TRIGGERS
 
+# PostgreSQL writes each version of a row anew. With room in its page, and no indexed column changed, a new
+# version needs no entry in an index, and the next visitor of the page clears away the old one. (It is of no
+# use for `tasks`: the status stands in the conditions of its indexes.)
+_OFTEN_UPDATED: Final = {"fillfactor": "50"}
+
 TASKS: Final = Table(
     "tasks",
     (
@@ -66,6 +71,9 @@ TASKS: Final = Table(
         Column("lift_at", "INTEGER"),
         Column("project_id", "TEXT"),
     ),
+    # PostgreSQL's default waits until a fifth of the table is dead: the whole queue of a table that keeps
+    # its past, over and over.
+    storage={"autovacuum_vacuum_scale_factor": "0.02", "autovacuum_analyze_scale_factor": "0.02"},
 )
 
 CONTENT: Final = Table(
@@ -119,6 +127,7 @@ PROGRESS: Final = Table(
         Column("updated_at", "INTEGER", not_null=True),
     ),
     without_rowid=True,
+    storage=_OFTEN_UPDATED,
 )
 
 KEYS: Final = Table(
@@ -142,6 +151,7 @@ COUNTS: Final = Table(
     ),
     primary_key=("agent_type", "status"),
     without_rowid=True,
+    storage=_OFTEN_UPDATED,
 )
 
 WORKERS: Final = Table(
@@ -158,12 +168,14 @@ WORKERS: Final = Table(
         Column("seen_at", "INTEGER", not_null=True),
     ),
     without_rowid=True,
+    storage=_OFTEN_UPDATED,
 )
 
 META: Final = Table(
     "abathur_meta",
     (Column("key", "TEXT", primary_key=True), Column("value", "TEXT", not_null=True)),
     without_rowid=True,
+    storage=_OFTEN_UPDATED,
 )
 
 HISTORY: Final = Table(
@@ -204,6 +216,11 @@ INDEXES: Final = (
 
 _DAY_MS: Final = 86_400_000
 _MS: Final = "CAST(ROUND((julianday(substr({}, 1, 26)) - 2440587.5) * 86400000.0) AS INTEGER)"
+# Text that is no time gives NULL, as on SQLite: it must not end the migration.
+_MS_POSTGRES: Final = (
+    "CASE WHEN {0} ~ '^[0-9]{{4}}-[01][0-9]-[0-3][0-9]([T ][0-2][0-9]:[0-5][0-9]:[0-5][0-9]|$)'"
+    " THEN CAST(ROUND(EXTRACT(EPOCH FROM CAST(substr({0}, 1, 26) AS timestamp)) * 1000) AS bigint) END"
+)
 
 BACKFILLS: Final = (
     Backfill("tasks", "prompt", "template_name", requires=("template_name",)),
@@ -212,21 +229,34 @@ BACKFILLS: Final = (
     Backfill(
         "tasks",
         "attempt",
-        "COALESCE(retry_count, 0) + (status IN ('running', 'completed', 'failed'))",
+        "COALESCE(retry_count, 0) + CASE WHEN status IN ('running', 'completed', 'failed') THEN 1 ELSE 0 END",
         requires=("retry_count",),
     ),
-    Backfill("tasks", "max_attempts", "MAX(COALESCE(max_retries, 3), 0) + 1", requires=("max_retries",)),
+    Backfill(
+        "tasks",
+        "max_attempts",
+        PerDialect(
+            sqlite="MAX(COALESCE(max_retries, 3), 0) + 1",
+            postgres="GREATEST(COALESCE(max_retries, 3), 0) + 1",
+        ),
+        requires=("max_retries",),
+    ),
     Backfill(
         "tasks",
         "rank",
-        PerDialect(sqlite=f"COALESCE({_MS.format('submitted_at')}, 0) - {_DAY_MS} * priority"),
+        PerDialect(
+            sqlite=f"COALESCE({_MS.format('submitted_at')}, 0) - {_DAY_MS} * priority",
+            postgres=f"COALESCE({_MS_POSTGRES.format('submitted_at')}, 0) - {_DAY_MS} * priority",
+        ),
     ),
     Backfill(
         "tasks",
         "lift_at",
         PerDialect(
             sqlite=f"({_MS.format('deadline')} - 3600000) * 1000"
-            " - COALESCE(estimated_duration_seconds, 0) * 1000000"
+            " - COALESCE(estimated_duration_seconds, 0) * 1000000",
+            postgres=f"({_MS_POSTGRES.format('deadline')} - 3600000) * 1000"
+            " - COALESCE(estimated_duration_seconds, 0) * 1000000",
         ),
         requires=("deadline", "estimated_duration_seconds"),
     ),
@@ -251,6 +281,7 @@ INSERTS: Final = (
             " JOIN json_each(CASE WHEN json_valid(t.dependencies) THEN t.dependencies ELSE '[]' END)"
             " AS wanted"
             " JOIN tasks AS p ON p.id = wanted.value AND p.id <> t.id"
+            # Not on PostgreSQL: no version of ours has written edges to that column there.
         ),
         requires=(("tasks", "dependencies"),),
     ),

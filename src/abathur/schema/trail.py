@@ -67,8 +67,25 @@ TOMBSTONES: Final = Table(
 )
 
 
-def _append_only(table: str, columns: str) -> tuple[Trigger, Trigger]:
+# One function for all of them. The search path is fixed when it is made, so that the guard is found
+# whoever deletes; the error is of the class that SQLite's ABORT is translated to.
+_REFUSES: Final = """
+CREATE OR REPLACE FUNCTION abathur_append_only() RETURNS trigger
+LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+    IF TG_OP = 'DELETE' AND EXISTS (SELECT 1 FROM abathur_meta WHERE key = 'audit_guard') THEN
+        RETURN OLD;
+    END IF;
+    RAISE EXCEPTION '% is append-only: only `abathur prune` removes from it', TG_TABLE_NAME
+        USING ERRCODE = 'integrity_constraint_violation';
+END
+$$
+"""
+
+
+def _append_only(table: str, columns: str) -> tuple[Trigger, ...]:
     """The triggers by which a table of the trail refuses to be changed, by accident or by careless SQL."""
+    refuses = "EXECUTE FUNCTION abathur_append_only()"
     unless = "WHEN NOT EXISTS (SELECT 1 FROM abathur_meta WHERE key = 'audit_guard')"
     said = f"RAISE(ABORT, '{table} is append-only: only `abathur prune` removes from it')"
     return (
@@ -77,16 +94,30 @@ def _append_only(table: str, columns: str) -> tuple[Trigger, Trigger]:
             table,
             PerDialect(
                 sqlite=f"CREATE TRIGGER {table}_keeps_rows BEFORE DELETE ON {table} {unless}"
-                f" BEGIN SELECT {said}; END"
+                f" BEGIN SELECT {said}; END",
+                postgres=f"CREATE TRIGGER {table}_keeps_rows BEFORE DELETE ON {table} FOR EACH ROW {refuses}",
             ),
+            function=_REFUSES,
         ),
         Trigger(
             f"{table}_keeps_values",
             table,
             PerDialect(
                 sqlite=f"CREATE TRIGGER {table}_keeps_values BEFORE UPDATE OF {columns} ON {table}"
-                f" BEGIN SELECT {said}; END"
+                f" BEGIN SELECT {said}; END",
+                postgres=f"CREATE TRIGGER {table}_keeps_values BEFORE UPDATE OF {columns} ON {table}"
+                f" FOR EACH ROW {refuses}",
             ),
+            function=_REFUSES,
+        ),
+        Trigger(
+            f"{table}_keeps_all",
+            table,
+            PerDialect(
+                postgres=f"CREATE TRIGGER {table}_keeps_all BEFORE TRUNCATE ON {table}"
+                f" FOR EACH STATEMENT {refuses}"
+            ),
+            function=_REFUSES,
         ),
     )
 
