@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   abathur move agents.db postgresql://abathur@localhost/agents
-  abathur move agents.db "postgresql://abathur@/agents?host=/run/postgresql&schema=crew"
+  abathur move agents.db "postgresql://abathur@localhost/agents?schema=crew"
   abathur move postgresql://abathur@localhost/agents agents.db
   abathur move old.db new.db --only-abathur
 """,
