@@ -16,9 +16,10 @@ import threading
 import time
 from typing import Any
 
-from abathur import Database, Statement, sql
+from abathur import Database, Statement, moving, sql
 from abathur.engines import clock
 from abathur.errors import LeaseLostError
+from abathur.moving import pages
 
 
 def say(*words: object) -> None:
@@ -178,6 +179,18 @@ async def backups(path: str, target: str) -> None:
             say("done", number)
 
 
+async def mover(path: str, target: str, rows: str) -> None:
+    """Move a database, so many rows in a transaction; say how far it is, and the digests at the end."""
+    pages.MOST = int(rows)  # type: ignore[misc]
+    here, there = Database(path), Database(target)
+    try:
+        done = await moving.move(here, there, progress=say)
+        say("moved", *(one.digest for one in done.tables))
+    finally:
+        await here.close()
+        await there.close()
+
+
 async def holder(path: str) -> None:
     """Take the write lock and keep it; say so. The test stops this process there."""
 
@@ -224,6 +237,7 @@ PROGRAMS = {
     "zombie": zombie,
     "submitter": submitter,
     "writer": writer,
+    "mover": mover,
     "holder": holder,
     "clocked": clocked,
     "backups": backups,
