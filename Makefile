@@ -102,7 +102,7 @@ $(LIBRARY): pyproject.toml | $(BIN)/python
 	@touch $@
 
 $(TOOLS): $(LIBRARY)
-	$(PIP) install --quiet --editable . --group dev
+	$(PIP) install --quiet --editable ".[all]" --group dev
 	@touch $@
 
 $(DOCS): $(LIBRARY)

@@ -14,7 +14,7 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
-from tests import leaks, raw_open
+from tests import leaks, postgres, raw_open
 
 # Real files and processes make the first example slow, so a deadline per example says nothing.
 hypothesis.settings.register_profile("abathur", deadline=None)
@@ -31,6 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="fail, instead of skipping, where the capability NAME is missing "
         "(repeatable; the environment variable ABATHUR_REQUIRE adds names)",
     )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):
+        run = postgres.run()  # before pytest-xdist starts its workers, which find the server by it
+        run.__enter__()
+        config.add_cleanup(lambda: run.__exit__(None, None, None))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -62,6 +69,25 @@ def legacy_databases(request: pytest.FixtureRequest) -> Path:
     if not Path(value).is_dir():
         require(request, "legacy-databases", f"ABATHUR_LEGACY_DATABASES is no directory: {value}")
     return Path(value)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(request: pytest.FixtureRequest) -> str:
+    """The URL of a PostgreSQL server; only schemas that a test has made are touched (tests/postgres.py)."""
+    try:
+        return postgres.url()
+    except postgres.UnavailableError as error:
+        require(request, "postgres", str(error))
+
+
+@pytest.fixture
+def postgres_url(postgres_server: str) -> Iterator[str]:
+    """The URL of a database on the server, in a schema of its own, which does not exist yet."""
+    from tests import schemas
+
+    schema = schemas.a_name()
+    yield schemas.place(postgres_server, schema)
+    schemas.drop(postgres_server, schema)
 
 
 @pytest.fixture(autouse=True)

@@ -28,6 +28,11 @@ class Closing:
     def committed(self) -> None:
         self._chain = self._next
 
+    def landed(self) -> Script[bool | None]:
+        if self._next is self._chain:
+            return None
+        return (yield from self._next.is_there())
+
 
 def probe(now: int) -> Script[None]:
     """Use the tables as the library does; `migrate` undoes it. Finds CHECKs and triggers in the way."""

@@ -6,7 +6,8 @@ import asyncio
 import shutil
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,17 @@ import pytest
 
 from abathur import Database
 from tests.conformance.checks import QUERIES, check_invariants
+from tests.conformance.tampering import tamper as tamper_with
+from tests.schemas import Prepared, place
 
 ENGINES: Mapping[str, frozenset[str]] = {
-    "file": frozenset({"file", "processes", "backup"}),
-    "memory": frozenset({"backup"}),
+    "file": frozenset({"file", "processes", "backup", "loose_types"}),
+    "memory": frozenset({"backup", "loose_types"}),
+    "postgres": frozenset({"processes"}),
 }
 """Each engine with its capabilities. A test asks for a capability by the fixture of that name."""
 
+CAPABILITIES = frozenset().union(*ENGINES.values())
 
 COMMON: Mapping[str, Any] = {"environment": "test", "durability": "normal"}
 """What databases are opened with. What a sync is for shows only when the power fails: tests/faults."""
@@ -28,22 +33,50 @@ COMMON: Mapping[str, Any] = {"environment": "test", "durability": "normal"}
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "engine" in metafunc.fixturenames:
-        needed = {"file", "processes", "backup"} & set(metafunc.fixturenames)
+        needed = CAPABILITIES & set(metafunc.fixturenames)
         metafunc.parametrize("engine", [name for name, has in ENGINES.items() if needed <= has])
 
 
 @pytest.fixture
-def url(engine: str, tmp_path: Path) -> str:
+def url(engine: str, request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A new place for a database on this engine."""
+    if engine == "postgres":
+        return request.getfixturevalue(
+            "_prepared_url" if "initialized" in request.fixturenames else "postgres_url"
+        )
     return {"file": str(tmp_path / "agents.db"), "memory": ":memory:"}[engine]
 
 
+@pytest.fixture(scope="session")
+def _prepared(postgres_server: str) -> Iterator[Prepared]:
+    prepared = Prepared(postgres_server)
+    yield prepared
+    prepared.remove()
+
+
 @pytest.fixture
-def unopened(url: str) -> Callable[..., Database]:
-    """Makes a Database at the test's place, not open yet. Who opens it closes it."""
+def _prepared_url(postgres_server: str, _prepared: Prepared) -> Iterator[str]:
+    """The URL of an empty database in PostgreSQL, which other tests had before."""
+    yield place(postgres_server, _prepared.take())
+    _prepared.give_back()
+
+
+@pytest.fixture
+def dialect(engine: str) -> str:
+    """The dialect of SQL that the engine speaks."""
+    return "postgres" if engine == "postgres" else "sqlite"
+
+
+@pytest.fixture
+def unopened(url: str, dialect: str) -> Callable[..., Database]:
+    """Makes a Database at the test's place, not open yet. Who opens it closes it.
+
+    A statement of `queries` is a text, or a mapping of dialects to texts.
+    """
 
     def make(**options: Any) -> Database:
-        queries = {**QUERIES, **options.pop("queries", {})}
+        given = {**QUERIES, **options.pop("queries", {})}
+        queries = {name: sql if isinstance(sql, str) else sql[dialect] for name, sql in given.items()}
         return Database(options.pop("url", url), queries=queries, **{**COMMON, **options})
 
     return make
@@ -63,12 +96,17 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-async def make_db(
-    unopened: Callable[..., Database], url: str, engine: str, template: Path
-) -> AsyncIterator[Callable[..., Awaitable[Database]]]:
-    """Opens databases at the test's place; they are checked and closed after the test."""
+def initialized(engine: str, url: str, template: Path) -> None:
+    """At the test's place there is an empty database, if it outlasts a connection: it opens faster."""
     if "file" in ENGINES[engine]:
         shutil.copy(template, url)  # with its mode
+
+
+@pytest.fixture
+async def make_db(
+    unopened: Callable[..., Database], initialized: None
+) -> AsyncIterator[Callable[..., Awaitable[Database]]]:
+    """Opens databases at the test's place; they are checked and closed after the test."""
     opened: list[Database] = []
     threads = threading.active_count()
 
@@ -110,6 +148,18 @@ def processes(engine: str, url: str) -> str:
     """The capability `processes`: the URL by which other processes, and other Databases, share it."""
     assert "processes" in ENGINES[engine]
     return url
+
+
+@pytest.fixture
+def tamper(processes: str) -> Callable[..., Awaitable[list[Mapping[str, Any]]]]:
+    """Executes SQL on a connection of its own, without the triggers that protect the trail."""
+    return partial(tamper_with, processes)
+
+
+@pytest.fixture
+def loose_types(engine: str) -> None:
+    """The capability `loose_types`: a column takes a value of any type, and text that is no UTF-8."""
+    assert "loose_types" in ENGINES[engine]
 
 
 @pytest.fixture

@@ -10,25 +10,27 @@ import pytest
 from abathur import Retention
 from abathur.audit import cutting
 from tests.conformance.checks import check_invariants, execute, select
+from tests.conformance.tampering import unguarded
 
 ALL = Retention(completed=timedelta(0))
 SQL = {
     "test.seals": "SELECT MIN(id) AS first, COUNT(*) AS n FROM audit_seals",
     "test.tombstones": "SELECT COUNT(*) AS n FROM audit_tombstones",
     "test.checkpoints": "SELECT MIN(last_seal) AS first, COUNT(*) AS n FROM audit_checkpoints",
-    "test.drop_rows": "DROP TRIGGER audit_keeps_rows",
-    "test.drop_values": "DROP TRIGGER audit_checkpoints_keeps_values",
-    "test.drop_seals": "DROP TRIGGER audit_seals_keeps_rows",
+    "test.drop_rows": unguarded("audit", "rows"),
+    "test.drop_values": unguarded("audit_checkpoints", "values"),
+    "test.drop_seals": unguarded("audit_seals", "rows"),
     "test.insert": "INSERT INTO audit (id, timestamp, action_type) VALUES (7, '2026', 'x')",
     "test.forget": "DELETE FROM audit_seals WHERE id = (SELECT MIN(id) FROM audit_seals)",
     "test.other_hash": (
         "UPDATE audit_checkpoints SET hash = 'x'"
         " WHERE last_seal = (SELECT MIN(last_seal) FROM audit_checkpoints)"
     ),
-    "test.other_row": (
-        "UPDATE audit_checkpoints SET last_row = 'x'"
+    "test.other_row": {
+        dialect: f"UPDATE audit_checkpoints SET last_row = {nonsense}"
         " WHERE last_seal = (SELECT MIN(last_seal) FROM audit_checkpoints)"
-    ),
+        for dialect, nonsense in (("sqlite", "'x'"), ("postgres", "-7"))
+    },
     "test.other_previous": (
         "UPDATE audit_checkpoints SET previous = 1"
         " WHERE last_seal = (SELECT MIN(last_seal) FROM audit_checkpoints)"
@@ -40,7 +42,7 @@ SQL = {
     "test.remove_rows": "DELETE FROM audit WHERE id <= 30",
     "test.remove_seals": "DELETE FROM audit_seals WHERE id <= 30",
     "test.no_checkpoint": "DELETE FROM audit_checkpoints WHERE last_seal > 0",
-    "test.drop_checkpoints": "DROP TRIGGER audit_checkpoints_keeps_rows",
+    "test.drop_checkpoints": unguarded("audit_checkpoints", "rows"),
 }
 
 
@@ -51,7 +53,7 @@ def _soon(monkeypatch):
 
 
 @pytest.fixture
-async def db(unopened):
+async def db(unopened, initialized):
     db = unopened(queries=SQL)
     await db.initialize()
     yield db

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from datetime import timedelta
 
 import pytest
@@ -28,26 +26,11 @@ def _soon(monkeypatch):
 
 
 @pytest.fixture
-async def db(unopened):
+async def db(unopened, initialized):
     db = unopened()
     await db.initialize()
     yield db
     await db.close()
-
-
-@pytest.fixture
-def tamper(file):
-    """Executes SQL on the file, without the triggers that protect the trail."""
-
-    def change(*statements: str) -> None:
-        with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-            found = connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall()
-            for (name,) in found:
-                connection.execute(f"DROP TRIGGER {name}")
-            for sql in statements:
-                connection.execute(sql)
-
-    return change
 
 
 async def work(db, count):
@@ -58,13 +41,30 @@ async def work(db, count):
         await db.tasks.complete(claim)
 
 
-@pytest.mark.parametrize("value", ["'x'", "NULL", "x'00'", "3.5"])
-async def test_a_last_id_of_nonsense_is_found(db, tamper, value):
+LAST_ID = {
+    "sqlite": ("sqlite_sequence", "UPDATE sqlite_sequence SET seq = {} WHERE name = 'audit'"),
+    "postgres": ("audit_issued", "UPDATE abathur_meta SET value = {} WHERE key = 'audit_issued'"),
+}
+"""Where the last id that was given to a row of the trail is kept, and how it is altered."""
+
+
+@pytest.mark.parametrize("value", ["'x'", "''", "'3.5'", "'99999999999999999999'"])
+async def test_a_last_id_that_is_no_number_is_found(db, tamper, dialect, value):
+    await last_id_is_found(db, tamper, dialect, value)
+
+
+@pytest.mark.parametrize("value", ["NULL", "x'00'", "3.5"])
+async def test_a_last_id_of_another_type_is_found(db, tamper, dialect, loose_types, value):
+    await last_id_is_found(db, tamper, dialect, value)
+
+
+async def last_id_is_found(db, tamper, dialect, value):
     await work(db, 1)
-    tamper(f"UPDATE sqlite_sequence SET seq = {value} WHERE name = 'audit'")
+    where, sql = LAST_ID[dialect]
+    await tamper(sql.format(value))
     report = await db.audit.verify()
     assert not report.ok
-    assert "sqlite_sequence" in report.problem
+    assert where in report.problem
 
 
 @pytest.mark.parametrize(
@@ -78,18 +78,18 @@ async def test_a_last_id_of_nonsense_is_found(db, tamper, value):
         (f"UPDATE audit_checkpoints SET hash = {NO_TEXT}", None),
     ],
 )
-async def test_text_that_is_no_utf_8_is_found_and_the_row_is_named(db, tamper, sql, row):
+async def test_text_that_is_no_utf_8_is_found_and_the_row_is_named(db, tamper, loose_types, sql, row):
     await work(db, 2)
     await db.audit.checkpoint()
-    tamper(sql)
+    await tamper(sql)
     report = await db.audit.verify()
     assert (report.ok, report.first_bad) == (False, row), report
 
 
-async def test_a_row_that_is_no_utf_8_can_be_pruned_and_is_still_found(db, tamper):
+async def test_a_row_that_is_no_utf_8_can_be_pruned_and_is_still_found(db, tamper, loose_types):
     await db.tasks.enqueue("open")  # so that nothing is cut off
     await work(db, 2)
-    tamper(f"UPDATE audit SET action_data = {NO_TEXT} WHERE id = 3")
+    await tamper(f"UPDATE audit SET action_data = {NO_TEXT} WHERE id = 3")
     assert (await db.tasks.prune(ALL)).tasks == 2
     report = await db.audit.verify()
     assert (report.ok, report.first_bad) == (False, 2)  # the first of its tombstone
@@ -108,14 +108,14 @@ async def test_a_row_that_is_no_utf_8_can_be_pruned_and_is_still_found(db, tampe
 async def test_the_largest_and_the_smallest_numbers_are_found(db, tamper, sql):
     await work(db, 2)
     await db.audit.checkpoint()
-    tamper(sql)
+    await tamper(sql)
     assert not (await db.audit.verify()).ok
 
 
 async def test_a_cut_that_says_the_largest_number_is_found_when_no_rows_are_left(db, tamper):
     await work(db, 4)
     assert (await db.tasks.prune(ALL)).seals > 5
-    tamper(f"UPDATE audit_checkpoints SET last_row = {2**63 - 1}", "DELETE FROM audit")
+    await tamper(f"UPDATE audit_checkpoints SET last_row = {2**63 - 1}", "DELETE FROM audit")
     assert not (await db.audit.verify()).ok
 
 
@@ -123,31 +123,30 @@ async def test_a_tombstone_and_a_seal_that_claim_endless_rows_are_found_at_once(
     await db.tasks.enqueue_many({"prompt": f"{n}"} for n in range(4))
     await db.tasks.cancel((await db.tasks.list())[0])
     await db.tasks.prune(ALL)
-    tamper(
+    await tamper(
         "UPDATE audit_tombstones SET ids = '1-999999999999999999', last_row = 999999999999999999",
         "UPDATE audit_seals SET ids = '1-999999999999999999' WHERE id = 1",
     )
     assert not (await db.audit.verify()).ok
 
 
-async def test_a_checkpoint_of_nonsense_stops_neither_the_next_nor_the_head(db, tamper):
+async def test_a_checkpoint_of_nonsense_stops_neither_the_next_nor_the_head(db, tamper, dialect):
     await work(db, 1)
     await db.audit.checkpoint()
-    tamper("UPDATE audit_checkpoints SET last_row = 'x', hash = x'00'")
+    nonsense = {"sqlite": "last_row = 'x', hash = x'00'", "postgres": "last_row = -7, hash = ''"}
+    await tamper(f"UPDATE audit_checkpoints SET {nonsense[dialect]}")
     await work(db, 1)
     await db.audit.checkpoint()
     await db.audit.head()
     assert not (await db.audit.verify()).ok
 
 
-async def test_a_guard_that_somebody_left_up_goes_down_with_the_next_pruning(db, tamper, file):
+async def test_a_guard_that_somebody_left_up_goes_down_with_the_next_pruning(db, tamper):
     await work(db, 1)
-    tamper("INSERT INTO abathur_meta (key, value) VALUES ('audit_guard', 'x')")
+    await tamper("INSERT INTO abathur_meta (key, value) VALUES ('audit_guard', 'x')")
     pruned = await db.tasks.prune(ALL)
     assert (pruned.tasks, pruned.refused) == (1, 0)
-    with closing(sqlite3.connect(file)) as connection:
-        found = connection.execute("SELECT * FROM abathur_meta WHERE key = 'audit_guard'").fetchall()
-    assert found == []
+    assert await tamper("SELECT * FROM abathur_meta WHERE key = 'audit_guard'") == []
 
 
 async def test_a_row_that_vouches_for_nonsense_is_no_reason_to_raise(db):
@@ -166,20 +165,19 @@ async def test_a_row_that_vouches_for_nonsense_is_no_reason_to_raise(db):
     assert (await db.audit.verify()).ok
 
 
-async def test_a_seal_cannot_be_put_into_the_first_form_to_hide_an_altered_row(db, file, tamper):
+async def test_a_seal_cannot_be_put_into_the_first_form_to_hide_an_altered_row(db, tamper):
     await db.tasks.enqueue_many({"prompt": f"{n}"} for n in range(4))
     await db.tasks.cancel((await db.tasks.list())[-1])
     await db.tasks.prune(ALL)
     head = await db.audit.head()
-    tamper("UPDATE audit SET actor = 'forged' WHERE id = 3")
-    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        connection.row_factory = sqlite3.Row
-        rows = {row["id"]: row for row in connection.execute("SELECT * FROM audit")}
-        (kept,) = connection.execute("SELECT digests FROM audit_seals WHERE id = 1").fetchone()
-        starts = [
-            stored_digest(rows[n])[:16] if n in rows else kept[(n - 1) * 32 :][:16] for n in range(1, 5)
-        ]
-        connection.execute("UPDATE audit_seals SET digests = ? WHERE id = 1", ("".join(starts),))
+    found = await tamper("UPDATE audit SET actor = 'forged' WHERE id = 3", "SELECT * FROM audit")
+    rows = {row["id"]: row for row in found}
+    (kept,) = await tamper("SELECT digests FROM audit_seals WHERE id = 1")
+    starts = "".join(
+        stored_digest(rows[n])[:16] if n in rows else kept["digests"][(n - 1) * 32 :][:16]
+        for n in range(1, 5)
+    )
+    await tamper(f"UPDATE audit_seals SET digests = '{starts}' WHERE id = 1")
     for report in (await db.audit.verify(), await db.audit.verify(head=head)):
         assert (report.ok, report.first_bad) == (False, 1)
 
@@ -195,7 +193,7 @@ async def test_a_tombstone_that_a_cut_divided_cannot_be_made_to_cover_more(db, t
     report = await db.audit.verify(head=head)
     assert (report.ok, report.cut_after) == (True, 12)
     last = head.last_row
-    tamper(
+    await tamper(
         f"DELETE FROM audit WHERE id = {last}",
         f"UPDATE audit_tombstones SET ids = ids || ',{last}', last_row = {last}, n = n + 1",
     )
@@ -208,7 +206,7 @@ async def test_after_a_cut_nobody_can_move_the_start_to_make_rows_look_adopted(d
     await work(db, 4)
     assert (await db.tasks.prune(ALL)).seals > 5
     assert (await db.audit.verify()).ok
-    tamper(
+    await tamper(
         "UPDATE abathur_meta SET value = '5' WHERE key = 'audit_starts_after'",
         "INSERT INTO audit (id, timestamp, action_type) VALUES (3, '2026', 'forged')",
     )

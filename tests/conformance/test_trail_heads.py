@@ -9,14 +9,10 @@ from abathur.audit import Chain, append
 from abathur.errors import ConstraintError, InvalidInputError
 from abathur.script import Emit
 from tests.conformance.checks import execute, select
+from tests.conformance.tampering import UNGUARD, WIND_BACK
 
-TABLES = ("audit", "audit_seals", "audit_checkpoints", "audit_tombstones")
 SQL = {
-    **{
-        f"test.drop_{table}_{what}": f"DROP TRIGGER {table}_keeps_{what}"
-        for table in TABLES
-        for what in ("rows", "values")
-    },
+    **UNGUARD,
     "test.checkpoints": "SELECT last_seal, last_row, hash FROM audit_checkpoints ORDER BY last_seal",
     "test.cut_rows": "DELETE FROM audit WHERE id > :row",
     "test.cut_seals": "DELETE FROM audit_seals WHERE id > :seal",
@@ -24,14 +20,14 @@ SQL = {
     "test.forget_checkpoint": "DELETE FROM audit_checkpoints WHERE last_seal = :seal",
     "test.alter_checkpoint": "UPDATE audit_checkpoints SET hash = :hash WHERE last_seal = :seal",
     "test.move_checkpoint": "UPDATE audit_checkpoints SET last_seal = last_seal + 1 WHERE last_seal = :seal",
-    "test.wind_back": "UPDATE sqlite_sequence SET seq = :row WHERE name = 'audit'",
+    "test.wind_back": WIND_BACK,
     "test.remove_task": "DELETE FROM tasks WHERE id = :id",
     "test.other_database": "UPDATE abathur_meta SET value = 'another' WHERE key = 'database_id'",
 }
 
 
 @pytest.fixture
-async def db(unopened):
+async def db(unopened, initialized):
     """A database with ten tasks in the trail, a checkpoint after the fifth, and none of its triggers."""
     db = unopened(queries=SQL)
     await db.initialize()
@@ -40,9 +36,8 @@ async def db(unopened):
             await db.tasks.enqueue(f"{n}")
             if n == 4:
                 await db.audit.checkpoint()
-        for name in SQL:
-            if name.startswith("test.drop_"):
-                await db.run(execute, name)
+        for name in UNGUARD:
+            await db.run(execute, name)
         yield db
     finally:
         await db.close()
@@ -211,7 +206,7 @@ async def test_what_is_no_head_is_refused(db, text):
         "UPDATE audit_checkpoints SET hash = 'x' WHERE last_seal > 0",
     ],
 )
-async def test_the_trail_is_append_only(unopened, sql):
+async def test_the_trail_is_append_only(unopened, initialized, sql):
     db = unopened(
         queries={"test.change": sql, "test.fill": "UPDATE audit SET memory_namespace = 'x' WHERE id = 1"}
     )
@@ -235,12 +230,16 @@ async def test_the_guard_is_never_up_for_anybody_else(make_db):
     assert await db.read(select, "test.guard") == []
 
 
-async def test_triggers_that_somebody_dropped_come_back(unopened, file):
-    db = unopened(queries=SQL)
+async def test_triggers_that_somebody_dropped_come_back(unopened, initialized, processes):
+    dropped = {
+        "sqlite": "DROP TRIGGER audit_keeps_rows",
+        "postgres": "DROP TRIGGER audit_keeps_rows ON audit",
+    }
+    db = unopened(queries={"test.drop": dropped})
     await db.initialize()
-    await db.run(execute, "test.drop_audit_rows")
+    await db.run(execute, "test.drop")
     await db.close()
-    again = unopened(queries=SQL)
+    again = unopened()
     report = await again.initialize()
     try:
         assert "create trigger audit_keeps_rows on audit" in [step.describe() for step in report.steps]

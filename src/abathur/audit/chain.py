@@ -57,6 +57,11 @@ class Chain:
         )
         return Chain(self.writer, self.sequence + 1, head)
 
+    def is_there(self) -> Script[bool]:
+        """Whether the chain's last seal is in the trail. It is among the newest, or nowhere."""
+        rows = yield Statement("audit.newest_seal_of", writer=self.writer)
+        return bool(rows) and rows[0]["hash"] == self.head
+
 
 def seal_hash(previous: str, writer: str, sequence: int, sealed_at: int, ids: str, digests: str) -> str:
     """SHA-256 that chains one transaction's rows to the writer's previous seal."""

@@ -97,6 +97,12 @@ class Closing(Protocol):
     def committed(self) -> None:
         """Called after the commit, on the connection's thread; not called after a rollback."""
 
+    def landed(self) -> Script[bool | None]:
+        """Whether what the last `script` wrote is in the database; None if it wrote nothing that tells.
+
+        For an engine whose connection was lost during COMMIT.
+        """
+
 
 Progress = Callable[[int, int], object]
 """Called with how much is done and how much there is."""

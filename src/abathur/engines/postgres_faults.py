@@ -106,3 +106,9 @@ _MEANING: Final[Mapping[str, Callable[[str, str], AbathurError]]] = {
 def is_duplicate(error: BaseException | None) -> bool:
     """Whether another transaction has made a row with the same key, perhaps since ours began to look."""
     return isinstance(error, asyncpg.UniqueViolationError)
+
+
+def is_orderly(error: BaseException) -> bool:
+    """Whether the server ended the connection by itself, and went on or shut down with all that it knew."""
+    said = error if isinstance(error, asyncpg.PostgresError) else error.__context__
+    return isinstance(said, asyncpg.AdminShutdownError)

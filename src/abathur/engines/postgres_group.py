@@ -20,10 +20,10 @@ from abathur.engines.base import Closing
 from abathur.engines.jobs import Batch, Job, forget, one_by_one, settle, without
 from abathur.engines.postgres_clock import ServerClock
 from abathur.engines.postgres_connection import Executor, connect, transaction
-from abathur.engines.postgres_faults import DRIVER, Transient, translate
+from abathur.engines.postgres_faults import DRIVER, Transient, is_orderly, translate
 from abathur.engines.postgres_pool import LONGEST_PAUSE, Pool
 from abathur.errors import AbathurError, OutcomeUnknownError
-from abathur.script import Emitted, drive_async
+from abathur.script import Emitted, ScriptFunction, drive_async, start
 
 BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 SAVEPOINT: Final = "abathur_batch"
@@ -79,8 +79,7 @@ class PostgresGroup:
             try:
                 answers, emitted = await self._pool.write(partial(self._transact, group, careful))
             except _Guilty as guilty:
-                is_alone = len(group) == 1 and len(group[0].jobs) == 1
-                again = without(group, guilty.batch, guilty.error) if is_alone else [group]
+                again = without(group, guilty.batch, guilty.error) if _is_alone(group) else [group]
             except _Unended as unended:
                 again = one_by_one(group, unended.error)
             except AbathurError as error:
@@ -101,7 +100,7 @@ class PostgresGroup:
         async with transaction(raw, self._options, BEGIN) as execute:
             now = self._clock.now()
             for batch in group:
-                run = self._run_carefully if careful and len(group) > 1 else self._run
+                run = self._run_carefully if careful and not _is_alone(group) else self._run
                 answers += await run(batch, execute, now, emitted)
             try:
                 if emitted and self._closing is not None:
@@ -110,7 +109,7 @@ class PostgresGroup:
                 raise
             except Exception as error:
                 raise _Unended(error) from error
-            await self._commit(raw, notify=bool(emitted))
+            await self._commit(raw, emitted)
         if emitted and self._closing is not None:
             self._closing.committed()
         return answers, emitted
@@ -144,11 +143,11 @@ class PostgresGroup:
 
     # -- the end -------------------------------------------------------------------------------
 
-    async def _commit(self, raw: asyncpg.Connection, *, notify: bool) -> None:
+    async def _commit(self, raw: asyncpg.Connection, emitted: Emitted) -> None:
         """COMMIT, and find out what became of it if the connection is lost meanwhile."""
         name = self._options.server.name
         try:
-            number = await raw.fetchval(*((NUMBER_AND_NOTIFY, *self._notify) if notify else (NUMBER,)))
+            number = await raw.fetchval(*((NUMBER_AND_NOTIFY, *self._notify) if emitted else (NUMBER,)))
         except DRIVER as error:
             raise _ended(translate(error, name, "the end of the transaction")) from error
         try:
@@ -157,31 +156,62 @@ class PostgresGroup:
             found = translate(error, name, "COMMIT")
             if not (isinstance(found, Transient) and found.lost):
                 raise _ended(found) from error
-            if number is not None and not await self._was_committed(number):
+            if number is None:
+                return
+            sealed = self._closing.landed if emitted and self._closing is not None else None
+            if not await self._was_committed(number, sealed, is_orderly=is_orderly(error)):
                 raise found from error
 
-    async def _was_committed(self, number: str) -> bool:
-        """Ask the server, when it can be reached again, what became of a transaction."""
-        deadline = time.monotonic() + self._options.lock_timeout
+    async def _was_committed(
+        self, number: str, sealed: ScriptFunction[bool | None] | None, *, is_orderly: bool
+    ) -> bool:
+        """Ask the server, when it can be reached again, what became of a transaction.
+
+        A server that has crashed gives the numbers of those transactions again of which nothing had come
+        to its disk. So "committed" may be said of somebody else's, unless the seal is there as well, or
+        the server has ended the connection in good order.
+        """
+        began = time.monotonic()
         pause = 0.02
-        while time.monotonic() < deadline:
-            try:
-                connection = await connect(self._options)
-                try:
-                    status = await connection.fetchval(OUTCOME, number)
-                finally:
-                    await connection.close()
-            except (Transient, *DRIVER):
-                status = "unreachable"
-            if status in ("committed", "aborted"):
-                return bool(status == "committed")
-            if status is None:  # it was so long ago that the server has forgotten
+        while time.monotonic() < began + self._options.lock_timeout:
+            status = await self._outcome(number, sealed)
+            if status == "aborted":
+                return False
+            if status == "sealed" or (status == "committed" and is_orderly):
+                return True
+            if status in ("committed", None):  # None: it was so long ago that the server has forgotten
                 break
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE)
         # The chain of seals may go on after that transaction or not, so a new one is begun.
         self._closing = self._new_closing() if self._new_closing else None
-        raise OutcomeUnknownError(self._options.server.name, self._options.lock_timeout)
+        raise OutcomeUnknownError(self._options.server.name, round(time.monotonic() - began, 1))
+
+    async def _outcome(self, number: str, sealed: ScriptFunction[bool | None] | None) -> str | None:
+        """What the server says now, or whether the seal of the transaction is there."""
+        try:
+            connection = await connect(self._options)
+        except Transient:
+            return "unreachable"
+        try:
+            status: str | None = await connection.fetchval(OUTCOME, number)
+            if status == "committed" and sealed is not None:
+                execute = Executor(connection, self._options, locks=False)
+                landed = await drive_async(start(sealed, (), 0), execute, {})
+                status = {True: "sealed", False: "aborted", None: status}[landed]
+        except asyncpg.InvalidParameterValueError:
+            return "aborted"  # a number that was not given yet: the server lost the transaction in a crash
+        except (Transient, *DRIVER):
+            return "unreachable"
+        else:
+            return status
+        finally:
+            connection.terminate()
+
+
+def _is_alone(group: list[Batch]) -> bool:
+    """Whether there is one caller only, so that a rollback takes nobody else along."""
+    return len(group) == 1 and len(group[0].jobs) == 1
 
 
 def _ended(found: AbathurError | Transient) -> Exception:

@@ -19,7 +19,7 @@ from abathur.schema.render_postgres import (
     is_identity,
     unique_text,
 )
-from abathur.schema.types import postgres_type
+from abathur.schema.types import type_on_postgres
 
 # A type that gives back every value of another unchanged, and as the same kind of Python value.
 _ALSO_HOLDS: Final = {"text": ("text", "character varying")}
@@ -52,9 +52,8 @@ def compare_table(table: Table, there: FoundTable) -> Difference:
     return difference
 
 
-def can_hold(found: str, declared: str) -> bool:
-    """Whether a column of the found type gives back every value of the declared one unchanged."""
-    wanted = postgres_type(declared)
+def can_hold(found: str, wanted: str) -> bool:
+    """Whether a column of the found type gives back every value of the wanted one unchanged."""
     return found == wanted or found in _ALSO_HOLDS.get(wanted, ())
 
 
@@ -74,8 +73,8 @@ def _missing_checks(table: Table, there: FoundTable) -> Iterator[Missing]:
 
 def _conflicts(table: Table, column: Column, found: FoundColumn) -> Iterator[Conflict]:
     alter = f"ALTER TABLE {table.name} ALTER COLUMN {column.name}"
-    if not can_hold(found.type, column.type):
-        wanted = postgres_type(column.type)
+    wanted = type_on_postgres(column)
+    if not can_hold(found.type, wanted):
         yield Conflict(
             table.name,
             column.name,

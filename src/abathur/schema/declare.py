@@ -89,7 +89,9 @@ class Column:
     ``TEXT``. not_null: whether it refuses NULL. default: the value of a row that gives none.
     primary_key: whether it alone is the table's key. autoincrement: never give an id twice, for an
     INTEGER primary key. references: the column that it points to. check: what must be true of a value.
-    collate: how text is compared. generated: what computes the value.
+    collate: how text is compared. generated: what computes the value. postgres: its type on PostgreSQL,
+    where that has to be another one than `type` becomes there (INTEGER becomes ``bigint``, which holds no
+    fractions; SQLite's does).
 
     A NOT NULL column without a default can only be added as a nullable one to a table that exists.
     """
@@ -104,6 +106,7 @@ class Column:
     check: str | None = field(default=None, kw_only=True)
     collate: str | None = field(default=None, kw_only=True)
     generated: str | None = field(default=None, kw_only=True)
+    postgres: str | None = field(default=None, kw_only=True)
 
 
 @frozen

@@ -25,7 +25,7 @@ from abathur.schema.render import (
     reference_text,
 )
 from abathur.schema.tokens import keys
-from abathur.schema.types import postgres_type
+from abathur.schema.types import type_on_postgres
 
 COLLATION: Final = "C"
 """Text is compared and sorted by its bytes, as on SQLite."""
@@ -62,7 +62,7 @@ def column_text(column: Column, *, is_identity: bool = False, added: bool = Fals
 
     A NOT NULL without a constant default is left out then, as on SQLite: older rows have no value.
     """
-    words = [quoted(column.name), postgres_type(column.type)]
+    words = [quoted(column.name), type_on_postgres(column)]
     collation = collation_of(column)
     if collation:
         words.append(f"COLLATE {quoted(collation)}")
@@ -84,7 +84,7 @@ def column_text(column: Column, *, is_identity: bool = False, added: bool = Fals
 
 def collation_of(column: Column) -> str | None:
     """The collation of a text column; None for other types. Raises InvalidInputError for SQLite's own."""
-    if postgres_type(column.type) != "text":
+    if type_on_postgres(column) != "text":
         return None
     if column.collate is None or column.collate.upper() == "BINARY":
         return COLLATION

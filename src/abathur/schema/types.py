@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from abathur.errors import InvalidInputError
+from abathur.schema.declare import Column
 
 _OF_AFFINITY: Final = {
     "INTEGER": "bigint",
@@ -36,6 +37,11 @@ def affinity(type_name: str) -> str:
     if "BLOB" in name or not name:
         return "BLOB"
     return "REAL" if any(part in name for part in ("REAL", "FLOA", "DOUB")) else "NUMERIC"
+
+
+def type_on_postgres(column: Column) -> str:
+    """The PostgreSQL type of a declared column. Raises InvalidInputError as `postgres_type` does."""
+    return column.postgres or postgres_type(column.type)
 
 
 def postgres_type(type_name: str) -> str:

@@ -10,6 +10,9 @@ INSERT INTO audit_seals (id, writer, sequence, sealed_at, ids, digests, previous
 VALUES (COALESCE((SELECT MAX(id) FROM audit_seals), (SELECT MAX(last_seal) FROM audit_checkpoints), 0) + 1,
         :writer, :sequence, :sealed_at, :ids, :digests, :previous, :hash)
 
+-- newest_seal_of: the last seal of one writer.
+SELECT hash FROM audit_seals WHERE writer = :writer ORDER BY id DESC LIMIT 1
+
 -- oldest_seal: the first seal that is there, and how many digits of digests it keeps.
 SELECT ids, length(digests) AS kept FROM audit_seals ORDER BY id LIMIT 1
 
