@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
@@ -20,7 +21,7 @@ from abathur.schema.tables import LIBRARY
 from tests import older
 
 TENTH = Decimal("0.1000000000000000055511151231257827021181583404541015625")  # what a float of 0.1 is
-TYPES = ("TEXT", "INTEGER", "REAL", "BLOB", "NUMERIC")
+COLUMNS = [Column("x", name) for name in ("TEXT", "INTEGER", "REAL", "BLOB", "NUMERIC")]
 ROW = ("text", 1, 1.5, b"\0\xff", 2)
 
 
@@ -30,8 +31,8 @@ ROW = ("text", 1, 1.5, b"\0\xff", 2)
 @pytest.mark.parametrize("dialect", ["sqlite", "postgres"])
 def test_values_of_the_declared_kinds_fit(dialect):
     rows = [ROW, (None,) * 5, ("ünïcode 🦋", -(2**63), math.inf, b"", 2.5)]
-    assert values.unfit(TYPES, rows, dialect) is None
-    assert values.unfit(TYPES, [], dialect) is None
+    assert values.unfit(COLUMNS, rows, dialect) is None
+    assert values.unfit(COLUMNS, [], dialect) is None
 
 
 @pytest.mark.parametrize(
@@ -51,13 +52,13 @@ def test_values_of_the_declared_kinds_fit(dialect):
 )
 def test_a_value_that_postgresql_cannot_hold_is_named(column, value, found):
     wrong = (*ROW[:column], value, *ROW[column + 1 :])
-    assert values.unfit(TYPES, [ROW, ROW, wrong, ROW], "postgres") == (2, column, found)
+    assert values.unfit(COLUMNS, [ROW, ROW, wrong, ROW], "postgres") == (2, column, found)
 
 
 def test_sqlite_holds_everything_but_text_that_is_none():
     strange = ("x\0", "seven", "x", 1, "y")
-    assert values.unfit(TYPES, [strange, (1, 1.5, b"", "x", b"y")], "sqlite") is None
-    assert values.unfit(TYPES, [("\udcff", 1, 1, None, 1)], "sqlite") == (0, 0, "text that is no UTF-8")
+    assert values.unfit(COLUMNS, [strange, (1, 1.5, b"", "x", b"y")], "sqlite") is None
+    assert values.unfit(COLUMNS, [("\udcff", 1, 1, None, 1)], "sqlite") == (0, 0, "text that is no UTF-8")
 
 
 def test_a_digest_does_not_depend_on_the_order_and_adds_up():
@@ -101,11 +102,19 @@ def test_a_number_has_one_digest_with_and_without_a_fraction():
 
 def test_numbers_that_sqlite_would_round_are_refused_and_others_are_converted():
     kept = [("x", 1, 1.5, b"", one) for one in (Decimal("0.1"), TENTH, Decimal(10**18), Decimal("1e-7"))]
-    assert values.unfit(TYPES, kept, "sqlite") is None
+    assert values.unfit(COLUMNS, kept, "sqlite") is None
     assert [row[4] for row in values.for_sqlite(kept)] == [0.1, 0.1, 10**18, 1e-7]
     assert values.for_sqlite([ROW]) == [ROW]
     for lost in (Decimal("0.1234567890123456789"), Decimal(10**19), Decimal("NaN")):
-        assert values.unfit(TYPES, [(*ROW[:4], lost)], "sqlite") is not None
+        assert values.unfit(COLUMNS, [(*ROW[:4], lost)], "sqlite") is not None
+
+
+def test_a_column_whose_type_on_postgresql_is_another_one_is_judged_by_that():
+    fraction = Column("seconds", "INTEGER", postgres="double precision")
+    assert values.unfit([fraction], [(1.5,), (2,)], "postgres") is None
+    own = Column("at", "TEXT", postgres="timestamptz")
+    assert values.unfit([own], [(datetime(2026, 1, 1, tzinfo=UTC),)], "postgres") is None
+    assert values.unfit([own], [(datetime(2026, 1, 1, tzinfo=UTC),)], "sqlite") == (0, 0, "datetime")
 
 
 # ----------------------------------------------------------------------------------------- pages

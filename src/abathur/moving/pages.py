@@ -11,7 +11,7 @@ from abathur.errors import UnmovableValueError
 from abathur.moving.tables import Moving
 from abathur.moving.values import Values, unfit
 from abathur.schema.render import quoted
-from abathur.schema.types import postgres_type
+from abathur.schema.types import type_on_postgres
 from abathur.script import Built, Script
 
 MOST: Final = 2_000
@@ -80,7 +80,7 @@ def read(moving: Moving, dialect: str, after: Key | None, limit: int) -> Script[
 
 def check(moving: Moving, page: Page, dialect: str) -> None:
     """Raise UnmovableValueError for a value that a database of this dialect cannot hold."""
-    found = unfit(moving.types, page.rows, dialect)
+    found = unfit(moving.declared, page.rows, dialect)
     if found is not None:
         row, column, problem = found
         places = [moving.columns.index(name) for name in moving.key]
@@ -116,8 +116,8 @@ _FITS: Final = {
 
 def suspects(moving: Moving) -> Script[Page]:
     """The first row of an SQLite table with a value that PostgreSQL cannot hold, found without copying."""
-    columns = zip(moving.columns, moving.types, strict=True)
-    checks = [_FITS[postgres_type(declared)].format(quoted(name)) for name, declared in columns]
+    forms = [(column, _FITS.get(type_on_postgres(column))) for column in moving.declared]
+    checks = [form.format(quoted(column.name)) for column, form in forms if form is not None] or ["true"]
     names = ", ".join(map(quoted, moving.columns))
     sql = f"SELECT {names} FROM {quoted(moving.name)} WHERE NOT ({' AND '.join(checks)}) LIMIT 1"
     rows = yield Built(sql, damaged=True)

@@ -10,7 +10,7 @@ from typing import Any, Final
 from attrs import frozen
 
 from abathur.moving.values import Values
-from abathur.schema.declare import Schema, Table
+from abathur.schema.declare import Column, Schema, Table
 from abathur.schema.found import META, Found
 from abathur.schema.inspect import inspect
 from abathur.schema.render import quoted
@@ -34,14 +34,14 @@ class Moving:
         return self.table.name
 
     @cached_property
-    def columns(self) -> tuple[str, ...]:
+    def declared(self) -> tuple[Column, ...]:
         """The columns that are copied: all that are declared, except those that the database computes."""
-        return tuple(column.name for column in self.table.columns if column.generated is None)
+        return tuple(column for column in self.table.columns if column.generated is None)
 
     @cached_property
-    def types(self) -> tuple[str, ...]:
-        """Their declared types."""
-        return tuple(column.type for column in self.table.columns if column.generated is None)
+    def columns(self) -> tuple[str, ...]:
+        """Their names."""
+        return tuple(column.name for column in self.declared)
 
     @property
     def key(self) -> tuple[str, ...]:

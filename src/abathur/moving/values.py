@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
-from abathur.schema.types import postgres_type
+from abathur.schema.declare import Column
+from abathur.schema.types import type_on_postgres
 
 Values: TypeAlias = tuple[Any, ...]
 """The values of a row, in the order of the table's declared columns."""
@@ -23,28 +24,30 @@ _HELD: Final[dict[str, frozenset[type]]] = {
     "double precision": _NUMBERS,
     "numeric": _NUMBERS,
 }
-"""What a column of PostgreSQL holds; SQLite's hold everything."""
+"""What a column of PostgreSQL holds."""
+_SQLITE: Final = _NUMBERS | {bool, str, bytes}
+"""What every column of SQLite holds. Decimals are made floats."""
 _SAID: Final = {int: "a whole number", float: "a number with a fraction", str: "text", bytes: "bytes"}
 _ALIKE: Final = frozenset({int, str, bytes, type(None)})
 """Types whose values are written alike wherever they come from."""
 
 
-def unfit(types: Sequence[str], rows: Sequence[Values], dialect: str) -> tuple[int, int, str] | None:
+def unfit(columns: Sequence[Column], rows: Sequence[Values], dialect: str) -> tuple[int, int, str] | None:
     """The first value that a database of the dialect cannot hold: its row, its column, and what it is.
 
-    types: the declared types of the columns. Columns are looked at as a whole, which costs little; rows
-    only in one where something may be wrong.
+    Columns are looked at as a whole, which costs little; rows only in one where something may be wrong.
     """
     if not rows:
         return None
-    for column, (declared, values) in enumerate(zip(types, zip(*rows, strict=True), strict=True)):
-        held = _HELD[postgres_type(declared)] if dialect == "postgres" else None
+    for at, (column, values) in enumerate(zip(columns, zip(*rows, strict=True), strict=True)):
+        # What an application's own type for PostgreSQL holds, only the server knows.
+        held = _HELD.get(type_on_postgres(column)) if dialect == "postgres" else _SQLITE
         if not _is_suspect(held, values):
             continue
         for row, value in enumerate(values):
             problem = _problem(held, value)
             if problem is not None:
-                return row, column, problem
+                return row, at, problem
     return None
 
 
@@ -63,11 +66,11 @@ def _problem(held: frozenset[type] | None, value: Any) -> str | None:
         return _SAID.get(type(value), type(value).__name__)
     if isinstance(value, (float, Decimal)) and math.isnan(value):
         return "NaN, which is no number"
-    if isinstance(value, Decimal) and held is None and not _is_kept(value):
+    if isinstance(value, Decimal) and held is _SQLITE and not _is_kept(value):
         return "a number with more digits than SQLite keeps"
     if not isinstance(value, str):
         return None
-    if held is not None and "\0" in value:
+    if held is not _SQLITE and "\0" in value:
         return "text with the character NUL"
     try:
         value.encode()
