@@ -18,6 +18,7 @@ from abathur.engines.base import Engine, Progress
 from abathur.engines.opening import make_engine
 from abathur.errors import (
     DatabaseClosedError,
+    EnvironmentMismatchError,
     InvalidInputError,
     MissingDatabaseError,
     NotInitializedError,
@@ -121,6 +122,8 @@ class Database:
         environment: that of the source. admit: a script that raises where nothing may be moved to, before
         anything is made there; it is called with the name, the dialect, the schemas and `args`.
         """
+        if self._environment not in (None, environment):
+            raise EnvironmentMismatchError(self.name, environment, str(self._environment))
         if await self.exists():
             await self._engine.read(admit, self._engine.name, self._engine.dialect, self._schemas, *args)
         return await self._initialize(environment, receives=True)

@@ -8,6 +8,7 @@ import pytest
 
 from abathur import Database, Prerequisite, moving
 from abathur.errors import (
+    EnvironmentMismatchError,
     InvalidInputError,
     LeaseLostError,
     LeftBehindError,
@@ -312,8 +313,6 @@ async def test_two_moves_to_one_target_do_not_mix(place, pair, monkeypatch):
 
 
 async def test_a_source_that_is_missing_is_not_made(place, pair):
-    if pair[0] == "memory":
-        pytest.skip("it has no place at which it could be missing")
     with pytest.raises(MissingDatabaseError):
         await moving.move(place(pair[0], "source"), place(pair[1], "target"))
     assert not await place(pair[0], "source").exists()
@@ -331,13 +330,26 @@ async def test_a_target_with_rows_is_left_as_it_was(source, target):
     assert await everything(target) == before
 
 
-async def test_a_target_that_is_the_source_is_refused(place, pair):
+@pytest.mark.parametrize("tasks", [0, 1])
+async def test_a_target_that_is_the_source_is_refused(place, pair, tasks):
     source = place(pair[0], "source")
     await source.initialize()
-    await source.tasks.enqueue("x")
-    with pytest.raises(TargetNotEmptyError):
-        await moving.move(source, place(pair[0], "source"))
-    assert len(await source.tasks.list()) == 1
+    for n in range(tasks):
+        await source.tasks.enqueue(f"{n}")
+    before = await everything(source)
+    for target in (source, place(pair[0], "source")):
+        with pytest.raises(TargetNotEmptyError):
+            await moving.move(source, target)
+    assert await everything(source) == before
+
+
+async def test_a_target_that_is_to_be_of_another_environment_is_refused(place, pair):
+    source = place(pair[0], "source")
+    await source.initialize()
+    target = place(pair[1], "target", environment="production")
+    with pytest.raises(EnvironmentMismatchError, match="is a test database, and production was asked for"):
+        await moving.move(source, target)
+    assert not await target.exists()
 
 
 async def test_an_empty_database_of_ours_is_a_target(source, target):

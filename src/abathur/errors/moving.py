@@ -13,7 +13,7 @@ class MoveError(AbathurError):
 
 
 class TargetNotEmptyError(MoveError):
-    """The target holds rows, or the unfinished move of another database. It was left as it was.
+    """The target holds rows, the same database, or the unfinished move of another. It was left as it was.
 
     `tables` are those with rows; `unfinished` is the id of the other database, or None.
     """
@@ -21,7 +21,7 @@ class TargetNotEmptyError(MoveError):
     def __init__(self, target: str, tables: Sequence[str], unfinished: str | None = None) -> None:
         self.tables = list(tables)
         self.unfinished = unfinished
-        found = f"rows in {', '.join(self.tables)}"
+        found = f"rows in {', '.join(self.tables)}" if self.tables else "the same database"
         if unfinished is not None:
             found = f"a part of the database {unfinished}, whose move was not finished"
         super().__init__(

@@ -88,7 +88,7 @@ def admitted(name: str, dialect: str, schemas: Sequence[Schema], source: str) ->
             return mark
         raise TargetNotEmptyError(name, (), mark.source)
     filled = sorted({*(yield from filled_tables(found))} - {META, HISTORY.name})
-    if filled:
+    if filled or found.meta.get("database_id") == source:  # the source itself, or where it was moved before
         raise TargetNotEmptyError(name, filled)
     return None
 
