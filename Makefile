@@ -16,6 +16,7 @@ BIN := $(VENV)/bin
 PYTEST := -n $(WORKERS) --dist worksteal
 LIBRARY := $(VENV)/.library-installed
 TOOLS := $(VENV)/.tools-installed
+PEERS := $(VENV)/.peers-installed
 DOCS := $(VENV)/.docs-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
@@ -66,7 +67,7 @@ docs: $(DOCS)
 	PYTHONPATH=. $(BIN)/zensical build --strict --clean
 	$(BIN)/python tools/check_site.py site
 
-bench: $(TOOLS)
+bench: $(PEERS)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 torture: $(TOOLS)
@@ -103,6 +104,10 @@ $(LIBRARY): pyproject.toml | $(BIN)/python
 
 $(TOOLS): $(LIBRARY)
 	$(PIP) install --quiet --editable ".[all]" --group dev
+	@touch $@
+
+$(PEERS): $(TOOLS)
+	$(PIP) install --quiet --group bench
 	@touch $@
 
 $(DOCS): $(LIBRARY)

@@ -21,6 +21,9 @@ MODULES = {
     "graph": "graph",
     "pickup": "pickup",
     "processes": "processes",
+    "postgres": "postgres",
+    "postgres_pickup": "postgres_pickup",
+    "postgres_processes": "postgres_processes",
 }
 
 

@@ -19,6 +19,7 @@ from abathur.ids import new_id
 from abathur.times import iso
 
 AGENT = "bench"
+ACTOR = "benchmark:12345"
 PROMPT = "Look at the change and say what is wrong with it. " * 5  # 250 characters
 INPUT = {"text": "x" * 239}  # 250 characters of JSON
 INPUT_TEXT = '{"text":"' + "x" * 239 + '"}'
@@ -49,6 +50,7 @@ _COMPLETE = """
 UPDATE tasks SET status = 'completed', lease_expires_at = NULL, completed_at = ?, last_updated_at = ?
 WHERE id = ? AND fence = ? AND status = 'running'"""
 
+Prepared = tuple[Any, Any, Any]
 Claimed = list[tuple[str, str]]
 
 
@@ -57,35 +59,35 @@ def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
         yield items[start : start + size]
 
 
+def prepare(n: int) -> list[Prepared]:
+    """The rows of `n` new tasks: in tasks, in task_content, in audit."""
+    now = time.time_ns() // 1000
+    at = iso(now)
+    ids = [new_id() for _ in range(n)]
+    rank = now // 1000 - 5 * 86_400_000
+    return [
+        (
+            (task_id, PROMPT, AGENT, at, at, ACTOR, SUMMARY, rank + place // 100),
+            (task_id, INPUT_TEXT),
+            (at, task_id, "task.ready", '{"from":"new"}', ACTOR),
+        )
+        for place, task_id in enumerate(ids)
+    ]
+
+
 class Bare:
     """One connection; every method is one transaction."""
 
-    def __init__(self, path: Path, actor: str, *, durability: str = "full") -> None:
+    def __init__(self, path: Path, *, durability: str = "full") -> None:
         self.connection = sqlite3.connect(path, isolation_level=None, cached_statements=512)
         for pragma in (*_pragmas(durability), "foreign_keys=ON"):
             self.connection.execute(f"PRAGMA {pragma}").fetchall()
         self._cursor = self.connection.cursor()
-        self._actor = actor
         self._writer = new_id()
         self._sequence = 0
         (self._last_id,) = self._cursor.execute("SELECT COALESCE(MAX(id), 0) FROM audit").fetchone()
 
-    def prepare(self, n: int) -> list[tuple[Any, Any, Any]]:
-        """The rows of `n` new tasks: in tasks, in task_content, in audit."""
-        now = time.time_ns() // 1000
-        at = iso(now)
-        ids = [new_id() for _ in range(n)]
-        rank = now // 1000 - 5 * 86_400_000
-        return [
-            (
-                (task_id, PROMPT, AGENT, at, at, self._actor, SUMMARY, rank + place // 100),
-                (task_id, INPUT_TEXT),
-                (at, task_id, "task.ready", '{"from":"new"}', self._actor),
-            )
-            for place, task_id in enumerate(ids)
-        ]
-
-    def enqueue(self, prepared: Sequence[tuple[Any, Any, Any]]) -> None:
+    def enqueue(self, prepared: Sequence[Prepared]) -> None:
         tasks, contents, trail = zip(*prepared, strict=True)
         cursor = self._cursor
         cursor.execute("BEGIN IMMEDIATE")

@@ -13,7 +13,7 @@ from typing import Any
 
 from abathur import Database
 from benchmarks import loads
-from benchmarks.bare import AGENT, INPUT, PROMPT, Bare, batches
+from benchmarks.bare import AGENT, INPUT, PROMPT, Bare, batches, prepare
 from benchmarks.harness import Bench, interleave, median, percentile
 
 CALLERS = 100
@@ -65,8 +65,8 @@ def _limit(bench: Bench, each: int) -> list[float]:
     took = []
     with bench.place() as place:
         asyncio.run(loads.create(place / "tasks.db"))
-        bare = Bare(place / "tasks.db", "benchmark:12345")
-        for batch in batches(bare.prepare(each * CALLERS), CALLERS):
+        bare = Bare(place / "tasks.db")
+        for batch in batches(prepare(each * CALLERS), CALLERS):
             began = time.perf_counter()
             bare.enqueue(batch)
             took.append((time.perf_counter() - began) * 1000)

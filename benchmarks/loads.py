@@ -10,9 +10,9 @@ from abathur import Context, Database, Runner
 from benchmarks.bare import AGENT, INPUT, PROMPT
 
 
-async def create(path: Path) -> None:
-    """Make a file with today's tables."""
-    async with Database(path):
+async def create(url: str | Path) -> None:
+    """Make a database with today's tables."""
+    async with Database(url):
         pass
 
 

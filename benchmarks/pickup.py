@@ -21,8 +21,11 @@ from typing import Any
 
 from abathur import Context, Database, Runner
 from benchmarks import loads
-from benchmarks.bare import AGENT, INPUT, PROMPT, Bare
+from benchmarks.bare import AGENT, INPUT, PROMPT, Bare, prepare
 from benchmarks.harness import Bench, median, percentile, python
+
+Waits = tuple[float, float]
+"""Seconds from the call and from the return of `enqueue` to the handler."""
 
 
 def run(bench: Bench) -> None:
@@ -31,23 +34,17 @@ def run(bench: Bench) -> None:
 
 async def _run(bench: Bench) -> None:
     n = bench.pick(300, 10)
-    here: list[tuple[float, float]] = []
-    floor: list[tuple[float, float]] = []
+    here: list[Waits] = []
+    floor: list[Waits] = []
     for _ in range(bench.pick(3, 1)):
-        here += await _in_process(bench, n // 3)
+        with bench.place() as place:
+            here += await in_process(place / "tasks.db", n // 3)
         floor += _floor(bench, n // 3)
-    there = await _from_another(bench, n)
-    rows: list[list[Any]] = []
-    for who, times in (
-        ("in process", here),
-        ("from another process", there),
-        ("two bare transactions", floor),
-    ):
-        called, returned = ([pair[place] * 1000 for pair in times] for place in (0, 1))
-        rows.append([who, median(called), percentile(called, 95), median(returned), percentile(returned, 95)])
-    bench.table(["ms to the handler", "from the call: p50", "p95", "from the return: p50", "p95 "], rows)
-    busy, idle = await _cpu(bench)
-    bench.table(["", "% of a core"], [["idle runner", busy * 100], ["a process that sleeps", idle * 100]])
+    with bench.place() as place:
+        there = await from_another(place / "tasks.db", n)
+    rows = table(bench, here, there, floor)
+    with bench.place() as place:
+        busy = await cpu(bench, place / "tasks.db")
     bench.goal(
         "pickup p50 in process more than two bare transactions", rows[0][1] - rows[2][1], "<=", 1, " ms"
     )
@@ -57,42 +54,52 @@ async def _run(bench: Bench) -> None:
     bench.goal("CPU of an idle runner", busy * 100, "<=", 0.5, " %")
 
 
+def table(bench: Bench, here: list[Waits], there: list[Waits], floor: list[Waits]) -> list[list[Any]]:
+    """Print p50 and p95 of each in ms."""
+    rows: list[list[Any]] = []
+    for who, times in (
+        ("in process", here),
+        ("from another process", there),
+        ("two bare transactions", floor),
+    ):
+        called, returned = ([pair[place] * 1000 for pair in times] for place in (0, 1))
+        rows.append([who, median(called), percentile(called, 95), median(returned), percentile(returned, 95)])
+    bench.table(["ms to the handler", "from the call: p50", "p95", "from the return: p50", "p95 "], rows)
+    return rows
+
+
 @asynccontextmanager
-async def _running(path: Path) -> AsyncIterator[tuple[Database, dict[str, float]]]:
+async def _running(url: str | Path) -> AsyncIterator[tuple[Database, dict[str, float]]]:
     """A database with a runner at rest, and when each task's handler began."""
     began: dict[str, float] = {}
-    async with Database(path) as db:
+    async with Database(url) as db:
         runner = Runner(db, concurrency=8)
 
         @runner.agent(AGENT)
         async def note(ctx: Context) -> None:
             began[ctx.task.id] = time.perf_counter()
 
-        running = asyncio.create_task(runner.run())
+        task = asyncio.create_task(runner.run())
         await loads.enqueue(db, 1, 1)
         await asyncio.sleep(0.3)
         yield db, began
         runner.stop()
-        await running
+        await task
 
 
-async def _in_process(bench: Bench, n: int) -> list[tuple[float, float]]:
-    with bench.place() as place:
-        async with _running(place / "tasks.db") as (db, began):
-            asked = await _ask(db, n)
-            await asyncio.sleep(0.3)
-        return [(began[task] - called, began[task] - returned) for task, called, returned in asked]
+async def in_process(url: str | Path, n: int) -> list[Waits]:
+    async with _running(url) as (db, began):
+        asked = await _ask(db, n)
+        await asyncio.sleep(0.3)
+    return [(began[task] - called, began[task] - returned) for task, called, returned in asked]
 
 
-async def _from_another(bench: Bench, n: int) -> list[tuple[float, float]]:
-    with bench.place() as place:
-        async with _running(place / "tasks.db") as (_, began):
-            child = python("-m", "benchmarks.pickup", str(place / "tasks.db"), str(n))
-            answer, _ = await asyncio.to_thread(child.communicate)
-            await asyncio.sleep(0.3)
-        return [
-            (began[task] - called, began[task] - returned) for task, called, returned in json.loads(answer)
-        ]
+async def from_another(url: str | Path, n: int) -> list[Waits]:
+    async with _running(url) as (_, began):
+        child = python("-m", "benchmarks.pickup", str(url), str(n))
+        answer, _ = await asyncio.to_thread(child.communicate)
+        await asyncio.sleep(0.3)
+    return [(began[task] - called, began[task] - returned) for task, called, returned in json.loads(answer)]
 
 
 async def _ask(db: Database, n: int) -> list[tuple[str, float, float]]:
@@ -106,12 +113,12 @@ async def _ask(db: Database, n: int) -> list[tuple[str, float, float]]:
     return asked
 
 
-def _floor(bench: Bench, n: int) -> list[tuple[float, float]]:
-    found = []
+def _floor(bench: Bench, n: int) -> list[Waits]:
+    found: list[Waits] = []
     with bench.place() as place:
         path = place / "tasks.db"
-        connection = Bare(_created(path), "benchmark:12345")
-        for prepared in connection.prepare(n):
+        connection = Bare(_created(path))
+        for prepared in prepare(n):
             time.sleep(random.uniform(0.02, 0.04))
             called = time.perf_counter()
             connection.enqueue([prepared])
@@ -131,20 +138,21 @@ def _created(path: Path) -> Path:
     return path
 
 
-async def _cpu(bench: Bench) -> tuple[float, float]:
-    """The share of a core of an idle runner, and of a loop that sleeps."""
+async def cpu(bench: Bench, url: str | Path) -> float:
+    """The share of a core of an idle runner, printed beside that of a loop that sleeps."""
     length = bench.pick(10.0, 1.0)
-    with bench.place() as place:
-        async with _running(place / "tasks.db"):
-            await asyncio.sleep(1.5)  # the log is tidied up after a second
-            busy = await _share(length)
-    return busy, await _share(length)
+    async with _running(url):
+        await asyncio.sleep(1.5)  # the log is tidied up after a second
+        busy = await _share(length)
+    idle = await _share(length)
+    bench.table(["", "% of a core"], [["idle runner", busy * 100], ["a process that sleeps", idle * 100]])
+    return busy
 
 
 async def _share(length: float) -> float:
-    began, cpu = time.perf_counter(), time.process_time()
+    began, used = time.perf_counter(), time.process_time()
     await asyncio.sleep(length)
-    return (time.process_time() - cpu) / (time.perf_counter() - began)
+    return (time.process_time() - used) / (time.perf_counter() - began)
 
 
 async def _child(path: str, n: int) -> None:

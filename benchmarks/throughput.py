@@ -18,13 +18,13 @@ from typing import Any
 
 from abathur import Database
 from benchmarks import loads
-from benchmarks.bare import Bare, batches, same_rows
+from benchmarks.bare import ACTOR, Bare, batches, prepare, same_rows
 from benchmarks.harness import Bench, interleave, median, ratio, spread
 
 GOALS = {1: 0.40, 10: 0.50, 100: 0.60}
-ACTOR = "benchmark:12345"
 
 Seconds = tuple[float, float]
+Rates = tuple[float, float, float]
 Process = Callable[[Database, int, int], Awaitable[float]]
 
 
@@ -42,10 +42,10 @@ def run(bench: Bench) -> None:
             },
         )
         _compare(bench, c)
-        rates = {who: [_rates(n, seconds) for seconds in times] for who, times in found.items()}
-        for who, those in rates.items():
+        found_rates = {who: [rates(n, seconds) for seconds in times] for who, times in found.items()}
+        for who, those in found_rates.items():
             columns = list(zip(*those, strict=True))
-            limits = list(zip(*rates["the limit"], strict=True))
+            limits = list(zip(*found_rates["the limit"], strict=True))
             share = [ratio(mine, limit) for mine, limit in zip(columns, limits, strict=True)]
             shares[who, c] = share[2]
             rows.append(
@@ -63,7 +63,8 @@ def run(bench: Bench) -> None:
         bench.goal(f"e2e of the limit, c={c}", shares["abathur", c], ">=", goal)
 
 
-def _rates(n: int, seconds: Seconds) -> tuple[float, float, float]:
+def rates(n: int, seconds: Seconds) -> Rates:
+    """Per second: enqueue, process, both."""
     return n / seconds[0], n / seconds[1], n / sum(seconds)
 
 
@@ -86,10 +87,10 @@ def _limit(bench: Bench, n: int, c: int) -> Seconds:
 
 
 def _through_sqlite(path: Path, n: int, c: int) -> Seconds:
-    bare = Bare(path, ACTOR)
-    bare.enqueue(bare.prepare(c))
+    bare = Bare(path)
+    bare.enqueue(prepare(c))
     bare.complete(bare.claim(c))
-    prepared = list(batches(bare.prepare(n), c))
+    prepared = list(batches(prepare(n), c))
     began = time.perf_counter()
     for batch in prepared:
         bare.enqueue(batch)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,14 +65,14 @@ class Server:
         copy = place / "programs" / PACKAGE / "postgres"
         self._programs = copy / "bin" if copy.exists() else programs()
 
-    def make(self) -> None:
+    def make(self, settings: Mapping[str, str] = SETTINGS) -> None:
         """Make the directory, and a new cluster in it."""
         self.place.mkdir(mode=0o700, exist_ok=True)
         if self._user:
             os.chown(self.place, self._user["user"], self._user["group"])
             self._make_executable()
         self._run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
-        settings = {**SETTINGS, "unix_socket_directories": f"'{self.place}'"}
+        settings = {**settings, "unix_socket_directories": f"'{self.place}'"}
         with (self._data / "postgresql.conf").open("a") as config:
             config.writelines(f"{name} = {value}\n" for name, value in settings.items())
 

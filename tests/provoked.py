@@ -255,6 +255,21 @@ async def _(directory: Path) -> None:
         pass
 
 
+@provokes(errors.MissingExtraError)
+async def _(directory: Path) -> None:
+    code = """
+        sys.modules["asyncpg"] = None  # as if it were not installed: importing it fails
+        Database("postgresql://agents@db.example.org/agents")
+    """
+    await elsewhere(directory, code)
+
+
+@provokes(errors.ServerUnavailableError)
+async def _(directory: Path) -> None:
+    async with Database("postgresql://agents@127.0.0.1:1/agents"):
+        pass
+
+
 @provokes(errors.ForeignDatabaseError)
 async def _(directory: Path) -> None:
     path = directory / "agents.db"
@@ -437,6 +452,11 @@ sys.stdin.read()
                 await db.tasks.enqueue("Review the change")
         finally:
             process.communicate()
+
+
+@provokes(errors.BackupUnsupportedError)
+async def _(directory: Path) -> None:
+    await Database("postgresql://agents@db.example.org/agents").backup(directory / "copy.db")
 
 
 @provokes(errors.DiskFullError)

@@ -11,11 +11,13 @@ import pytest
 from abathur import AbathurError, errors
 from tests.documents import ROOT, blocks, parse
 from tests.provoked import PROVOCATIONS
+from tests.provoked_on_server import ON_SERVER
 
 PAGE = ROOT / "docs" / "errors.md"
 CLASSES = [getattr(errors, name) for name in errors.__all__]
 BASES = [kind for kind in CLASSES if any(kind in other.__bases__ for other in CLASSES)]
 RAISED = [kind for kind in CLASSES if kind not in BASES or kind.__name__ in PROVOCATIONS]
+AT_HOME = [kind for kind in RAISED if kind.__name__ not in ON_SERVER]
 
 
 def sections() -> dict[str, str]:
@@ -43,17 +45,28 @@ def test_no_section_is_about_an_error_that_does_not_exist():
     assert {name for name in sections() if name.endswith("Error")} == set(errors.__all__)
 
 
-@pytest.mark.parametrize("kind", RAISED, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("kind", AT_HOME, ids=lambda kind: kind.__name__)
 async def test_its_section_has_the_message_that_is_raised_and_what_the_error_carries(kind, tmp_path):
     assert kind.__name__ in PROVOCATIONS, f"tests/provoked.py does not raise {kind.__name__}"
     with pytest.raises(AbathurError) as caught:
         await PROVOCATIONS[kind.__name__](tmp_path)
-    assert type(caught.value) is kind
+    compare(kind, caught.value, str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ON_SERVER)
+async def test_so_has_that_of_an_error_of_a_server(name, postgres_url):
+    with pytest.raises(AbathurError) as caught:
+        await ON_SERVER[name](postgres_url)
+    compare(getattr(errors, name), caught.value, postgres_url)
+
+
+def compare(kind, error, directory):
+    assert type(error) is kind
     section = sections()[kind.__name__]
-    message = str(caught.value).replace(str(tmp_path), "/srv/agents")
+    message = str(error).replace(directory, "/srv/agents")
     examples = [block.text for block in parse(PAGE, section) if block.language == "text"]
     assert plain(message) in [plain(example.strip()) for example in examples], message
-    carried = vars(caught.value).keys() - {"problem", "expected", "remedy"}
+    carried = vars(error).keys() - {"problem", "expected", "remedy"}
     attributes = section.partition("**Attributes:**")[2]
     assert {name for name in carried if f"`{name}`" not in attributes} == set()
 

@@ -50,9 +50,8 @@ class Database:
     ``development`` or ``test``, else ABATHUR_ENVIRONMENT; it must agree with the database's stamp.
     durability: ``full`` survives a power cut, ``normal`` only the death of processes. lock_timeout:
     seconds to wait for another process's transaction, or for a server that has gone away. backup: copy a
-    file that holds rows before
-    its schema is changed. adopt: accept another application's file. project: recorded in the stamp.
-    actor: who does it, for the audit trail; else the host's name and the process id.
+    file that holds rows before its schema is changed. adopt: accept another application's file. project:
+    recorded in the stamp. actor: who does it, for the audit trail; else the host's name and the process id.
 
     Raises InvalidInputError or InvalidUrlError. Nothing is opened before `initialize()`.
 
@@ -162,19 +161,26 @@ class Database:
             project=self._project,
         )
 
+    async def exists(self) -> bool:
+        """Whether there is anything in the file, or in the schema on the server. Makes nothing."""
+        await self._open()
+        return await self._engine.exists()
+
     async def backup(self, target: str | Path, *, progress: Progress | None = None) -> Path:
         """Write a consistent copy to the new file `target` while others write, and return its path.
 
         Works before `initialize()` too, and then copies the older database as it is. The copy is
         checked for integrity and appears under its name only when it is whole. `progress(done, total)`,
-        in pages, is called on the event loop. Raises TargetExistsError, DiskFullError and the like.
+        in pages, is called on the event loop. Raises TargetExistsError, DiskFullError and the like; on a
+        server, which makes its own backups, BackupUnsupportedError.
         """
-        await self._open()
         if not str(target) or "\0" in str(target):
             raise InvalidInputError(f"{target!r} names no file.", "Expected a path.", "Give another one.")
         path = Path(target).absolute()  # noqa: ASYNC240  # a look at the working directory only
-        if not await self._engine.exists() and "file" in self._engine.capabilities:
-            raise MissingDatabaseError(self.name)
+        if "backup" in self._engine.capabilities:  # else the engine refuses by itself
+            await self._open()
+            if not await self._engine.exists() and "file" in self._engine.capabilities:
+                raise MissingDatabaseError(self.name)
         await self._engine.backup(path, progress)
         return path
 
@@ -182,7 +188,7 @@ class Database:
         """What is wrong or noteworthy about the database and its place, each with its remedy.
 
         Changes nothing, works before `initialize()`, and a database that cannot be opened is a finding,
-        not an error. Reads every page of the file; `deep` compares indexes with tables as well, and
+        not an error. Reads every page of a file; `deep` compares its indexes with its tables as well, and
         checks the audit trail.
         """
         from abathur import doctor  # not needed by those who never ask
@@ -248,7 +254,8 @@ class Database:
     async def read(self, fn: ScriptFunction[T], *args: Any) -> T:
         """Run a script of your own that only reads, on one snapshot; it does not wait for writers.
 
-        `fn` and `args` are those of `run`. In a file, a statement that writes raises ReadOnlyDatabaseError.
+        `fn` and `args` are those of `run`. A statement that writes raises ReadOnlyDatabaseError, except in
+        memory.
         """
         self._ready()
         return await self._engine.read(fn, *args)
@@ -263,7 +270,7 @@ class Database:
 
         It goes in small transactions with a pause after each, so that no writer waits long. `progress` is
         called with the numbers of pages that are given back and that were free. Files without
-        ``auto_vacuum=INCREMENTAL`` (see `space`) stay as they are.
+        ``auto_vacuum=INCREMENTAL`` (see `space`) stay as they are, and so does what is on a server.
         """
         self._ready()
         at = before = await self._engine.read(space.space)

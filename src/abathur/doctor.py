@@ -26,7 +26,7 @@ STUCK: Final = 300
 UNCLAIMED: Final = 600
 """Seconds for which the next task of an agent type may be ready before somebody should look."""
 AHEAD: Final = 60
-"""Seconds by which the database's recorded moments may be ahead of this machine's clock."""
+"""Seconds by which the database's recorded moments may be ahead of the clock by which it goes."""
 MOST_TYPES: Final = 100
 """Agent types with ready tasks that are looked at."""
 SHOWN: Final = 8
@@ -50,19 +50,31 @@ async def examine(
             raise MissingDatabaseError(engine.name)
         seen = await engine.read(fingerprint, engine.dialect)
     except AbathurError as error:
-        return [*found, _refused(error)]
-    found += [_stamp(seen), _versions(seen), *_schema(planned, seen, declared)]
+        said = any(finding.found == error.problem for finding in found)  # that the server is away, say
+        return found if said else [*found, _refused(error)]
+    found += [_stamp(seen, engine.dialect), _versions(seen), *_schema(planned, seen, declared)]
     if planned.conflicts or any(isinstance(step, _IN_THE_WAY) for step in planned.steps):
         return found  # its tasks cannot be read yet as ours are
-    now = time.time_ns() // 1000
     for script in (_lost_leases, _adrift, _overdue, _dead_ends, _unclaimed, _clock):
         try:
-            found += await engine.read(script, now)
+            found += await engine.read(script, await _moment(engine))
         except (OpenError, EngineError) as error:
             return [*found, _refused(error)]  # damaged pages, say
     if deep:
         found.append(await _trail(engine))
     return found
+
+
+async def _moment(engine: Engine) -> int:
+    """The moment now by the clock that others go by: the server's, or that of this machine as it is set."""
+    if engine.dialect == "sqlite":
+        return time.time_ns() // 1000  # the engine's own never goes back, so it would not show what is wrong
+    return await engine.read(_now)
+
+
+def _now(now: int) -> Script[int]:
+    yield from ()
+    return now
 
 
 def _refused(error: AbathurError) -> Finding:
@@ -78,8 +90,16 @@ def _refused(error: AbathurError) -> Finding:
 # -- the stamp and the schema --------------------------------------------------------------------
 
 
-def _stamp(seen: Fingerprint) -> Finding:
+def _stamp(seen: Fingerprint, dialect: str) -> Finding:
     header, recorded = environment_of(seen.application_id), seen.meta.get("environment")
+    if dialect != "sqlite":  # only a file has a header
+        return Finding(
+            code="stamp",
+            level="ok" if recorded else "note",
+            what="stamp",
+            found=f"{recorded}, database {seen.meta.get('database_id')}" if recorded else "none",
+            remedy="" if recorded else "`abathur init` writes it.",
+        )
     if header and recorded and header != recorded:
         return Finding(
             code="stamp",
@@ -264,8 +284,9 @@ def _clock(at: int) -> Script[list[Finding]]:
                 what="clock",
                 found=f"The database has recorded {times.iso(last)}, which is still to come: "
                 f"{(last - at) / 1_000_000:,.0f} s from now.",
-                remedy="Set this machine's clock. If it is right, another one's was wrong: abathur goes on "
-                "from the recorded moment, so leases and schedules are right again when that has come.",
+                remedy="Set this machine's clock, or the server's if the database is on one. If it is right, "
+                "another one's was wrong: abathur goes on from the recorded moment, so leases and schedules "
+                "are right again when that has come.",
             )
         ]
     return [Finding(code="clock", level="ok", what="clock", found="not behind what is recorded")]

@@ -61,7 +61,8 @@ CLASSES = sorted(
 
 
 def make(kind):
-    parameters = list(inspect.signature(kind.__init__).parameters)[1:]
+    signature = inspect.signature(kind.__init__).parameters.values()
+    parameters = [one.name for one in signature if one.kind is not one.KEYWORD_ONLY][1:]
     if kind.__init__ is errors.AbathurError.__init__:
         parameters = ["problem", "expected", "remedy"]
     return kind(*(ARGUMENTS[name] for name in parameters))

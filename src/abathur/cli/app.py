@@ -89,7 +89,7 @@ def _first(group: BaseExceptionGroup[AbathurError]) -> AbathurError:
 @common
 @click.version_option(__version__, message="abathur %(version)s")
 def main() -> None:
-    """Durable tasks for agent runners, in one SQLite file.
+    """Durable tasks for agent runners, in one SQLite file or on a PostgreSQL server.
 
     --database and --json may stand before or after a command.
     """

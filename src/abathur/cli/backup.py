@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from abathur.cli.options import Settings, common
+from abathur.cli.options import Settings, common, url_of
 from abathur.cli.output import clean, facts, write, write_json
 
 
@@ -29,19 +29,21 @@ def backup(settings: Settings, target: str) -> None:
     If TARGET is a directory, the copy gets the database's name and the time. Others may write
     meanwhile. The copy is checked, only its owner can read it, and it appears under its name when
     it is whole; a file that exists is never overwritten. An older database is copied as it is.
+    A PostgreSQL server makes its own backups.
     """
     import asyncio
     import time
 
     from abathur.cli.opening import database
     from abathur.cli.progress import progress
+    from abathur.engines.urls import Server, target_of
 
     if not target:
         raise click.UsageError("TARGET is empty. Write the name of the copy, or a directory.")
     db = database(settings, must_exist=True)
     name = Path(db.name)
     path = Path(target)
-    if path.is_dir():
+    if path.is_dir() and not isinstance(target_of(url_of(settings)), Server):
         path /= f"{name.stem}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}{name.suffix or '.db'}"
 
     async def copied() -> Path:

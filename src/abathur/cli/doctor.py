@@ -37,15 +37,16 @@ Exit codes:
 """,
 )
 @click.option(
-    "--deep", is_flag=True, help="Also compare every index with its table, and check the audit trail."
+    "--deep", is_flag=True, help="Also compare a file's indexes with its tables, and check the audit trail."
 )
 @common
 @click.pass_obj
 def doctor(settings: Settings, deep: bool) -> None:
-    """Look at SQLite, the file and its place, the schema, the stamp and the tasks.
+    """Look at SQLite, the file and its place, or at the server; at the schema, the stamp and the tasks.
 
-    Changes nothing, and works on a file that cannot be opened. Every page is read, which takes a
-    while for a large file. Exits 1 if there is a problem; warnings and notes are no failure.
+    Changes nothing, and works on a file that cannot be opened, and without a server that answers.
+    Every page of a file is read, which takes a while for a large one. Exits 1 if there is a problem;
+    warnings and notes are no failure.
     """
     import asyncio
 

@@ -21,7 +21,10 @@ T = TypeVar("T")
 
 
 def database(settings: Settings, *, must_exist: bool, **arguments: Any) -> Database:
-    """The Database that is meant, not opened yet. Raises MissingDatabaseError or InvalidUrlError."""
+    """The Database that is meant, not opened yet. Raises MissingDatabaseError or InvalidUrlError.
+
+    Whether there is one on a server is not seen before it is opened: `refuse_strangers` asks.
+    """
     url = url_of(settings)
     target = target_of(url)
     if isinstance(target, Server):
@@ -56,7 +59,7 @@ def with_database(
 
     async def opened() -> T:
         try:
-            await refuse_strangers(db)
+            await refuse_strangers(db, must_exist=must_exist)
             await initialize(db)
             return await body(db)
         finally:
@@ -65,10 +68,14 @@ def with_database(
     return asyncio.run(opened())
 
 
-async def refuse_strangers(db: Database) -> None:
-    """Only `init` and `migrate` add tables to a file of somebody else's. Raises UnrelatedDatabaseError."""
-    path = Path(db.name)
-    if not (path.is_file() and path.stat().st_size):  # noqa: ASYNC240  # before anything else runs
+async def refuse_strangers(db: Database, *, must_exist: bool = False) -> None:
+    """Only `init` and `migrate` add tables to a database of somebody else's.
+
+    Raises UnrelatedDatabaseError; with `must_exist`, MissingDatabaseError where there is nothing.
+    """
+    if not await db.exists():
+        if must_exist:
+            raise MissingDatabaseError(db.name)
         return
     plan = await db.plan()
     makes_tasks = any(isinstance(step, CreateTable) and step.table == "tasks" for step in plan.steps)

@@ -37,7 +37,7 @@ Examples:
 @_age("failed")
 @_age("cancelled")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
-@click.option("--keep-space", is_flag=True, help="Keep the free pages in the file, for new rows.")
+@click.option("--keep-space", is_flag=True, help="Keep the free pages in a file, for new rows.")
 @common
 @click.pass_obj
 def prune(settings: Settings, /, dry_run: bool, keep_space: bool, **ages: timedelta | None) -> None:

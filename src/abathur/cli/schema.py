@@ -29,6 +29,7 @@ _adopt = click.option(
 Examples:
   abathur init
   abathur init --database /var/lib/agents/agents.db --environment production
+  abathur init --database postgresql://agents@db.example.org/agents
 """
 )
 @_environment
@@ -38,7 +39,8 @@ Examples:
 def init(settings: Settings, environment: str | None, adopt: bool) -> None:
     """Make the database, or bring one that exists to today's schema.
 
-    Run again, it changes nothing. Its directory must exist.
+    Run again, it changes nothing. Its directory must exist, and on a server the database; there,
+    abathur makes its schema in it.
     """
     _initialize(settings, verify=False, environment=environment, adopt=adopt)
 
@@ -57,9 +59,7 @@ Examples:
     is_flag=True,
     help="Only show the steps, with their SQL, rows and locks. Changes nothing; exits 1 on a conflict.",
 )
-@click.option(
-    "--no-backup", is_flag=True, help="Do not copy a database that holds rows before it is changed."
-)
+@click.option("--no-backup", is_flag=True, help="Do not copy a file that holds rows before it is changed.")
 @click.option("--verify", is_flag=True, help="Compare every table, even if the stamp says that all is well.")
 @_environment
 @_adopt
@@ -70,8 +70,8 @@ def migrate(
 ) -> None:
     """Bring the database to today's schema, in one transaction.
 
-    A database that holds rows is copied first, to NAME.before-VERSION-TIME.db beside it. A database
-    that does not exist is made.
+    A file that holds rows is copied first, to NAME.before-VERSION-TIME.db beside it. A database that
+    does not exist is made; on a server, only its schema is.
     """
     if only_plan:
         _show_plan(settings, environment=environment, adopt=adopt)

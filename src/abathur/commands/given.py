@@ -36,7 +36,7 @@ def environment(ctx: Context, added: Mapping[str, str]) -> dict[str, str]:
         "ABATHUR_ATTEMPT": str(task.attempt),
         "ABATHUR_AGENT_TYPE": task.agent_type,
         "ABATHUR_WORKER": ctx.claim.worker,
-        "ABATHUR_DATABASE": ctx.db.name,
+        "ABATHUR_DATABASE": ctx.db.engine.address,
         "ABATHUR_PROGRESS_FD": str(PROGRESS_FD),
     }
     if len(task.prompt.encode()) <= MOST_PROMPT:

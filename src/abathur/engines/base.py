@@ -44,6 +44,8 @@ class Engine(Protocol):
     """What it can do beyond the common part: ``file``, ``processes`` (several may use it), ``backup``."""
     name: str
     """The path or URL for messages, without a password."""
+    address: str
+    """The path or URL by which another process opens it. It may hold a password, and is never shown."""
 
     async def exists(self) -> bool:
         """Whether there is anything to inspect; False for a file that is missing or empty."""

@@ -51,7 +51,7 @@ def translate(error: BaseException, path: str, doing: str) -> AbathurError:
     found = str(error)
     match code & 0xFF if code is not None else None:  # the primary code
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED | sqlite3.SQLITE_PROTOCOL:
-            return LockTimeoutError(path, 0, None)
+            return LockTimeoutError(path, None, None)
         case sqlite3.SQLITE_NOMEM:
             return OutOfMemoryError(path)
         case sqlite3.SQLITE_READONLY:

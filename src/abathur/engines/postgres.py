@@ -25,7 +25,13 @@ from abathur.engines.postgres_migration import READ, PostgresMigration, open_mig
 from abathur.engines.postgres_pool import LONGEST_PAUSE, Pool
 from abathur.engines.urls import Server
 from abathur.engines.waiting import outlast
-from abathur.errors import AbathurError, BackupUnsupportedError, DatabaseClosedError, UnsupportedVersionError
+from abathur.errors import (
+    AbathurError,
+    AccessDeniedError,
+    BackupUnsupportedError,
+    DatabaseClosedError,
+    UnsupportedVersionError,
+)
 from abathur.ids import new_id
 from abathur.models import Finding
 from abathur.script import Emitted, ScriptFunction, drive_async, start
@@ -39,10 +45,10 @@ OLDEST: Final = 15
 POLL_EVERY: Final = 5.0
 """Seconds between two looks, where notifications do not come through (a pooler between, say)."""
 EXISTS: Final = """
-SELECT EXISTS (
-  SELECT 1 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-  WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-)
+SELECT has_schema_privilege(n.oid, 'USAGE') AS may_use,
+       EXISTS (SELECT 1 FROM pg_class AS c
+               WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')) AS has_any
+FROM pg_namespace AS n WHERE n.nspname = $1
 """
 
 
@@ -65,6 +71,7 @@ class PostgresEngine:
     ) -> None:
         del recorded  # for an engine that has the host's clock; the server's is one for all
         self.name = server.name
+        self.address = server.address
         self.catalog = catalog
         self._options = Options(server, catalog, durability, lock_timeout)
         self._closing = closing
@@ -106,7 +113,11 @@ class PostgresEngine:
 
     async def exists(self) -> bool:
         pool, _ = self._ready()
-        return bool(await pool.read(lambda raw: _fetchval(raw, EXISTS)))
+        schema = self._options.server.schema
+        found = await pool.read(lambda raw: _fetchrow(raw, EXISTS, schema))
+        if found is not None and not found["may_use"]:  # its tables would look as if they were not there
+            raise AccessDeniedError(self.name, f"permission denied for schema {schema}")
+        return found is not None and bool(found["has_any"])
 
     # -- transactions --------------------------------------------------------------------------
 
@@ -208,8 +219,8 @@ async def _refuse_older(pool: Pool) -> None:
         raise UnsupportedVersionError("PostgreSQL", f"{version // 10_000}.{version % 10_000}", str(OLDEST))
 
 
-async def _fetchval(raw: asyncpg.Connection, sql: str) -> Any:
+async def _fetchrow(raw: asyncpg.Connection, sql: str, *parameters: Any) -> Any:
     try:
-        return await raw.fetchval(sql)
+        return await raw.fetchrow(sql, *parameters)
     except DRIVER as error:
         raise translate(error, "", sql) from error

@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from abathur.engines.postgres_faults import DRIVER, Transient, is_duplicate, translate
 from abathur.engines.urls import Server
-from abathur.errors import ConstraintError
+from abathur.errors import ConstraintError, InvalidUrlError
 from abathur.script import Built, Statement
 from abathur.sql import Catalog, Query
 from abathur.sql.sets import set_based
@@ -67,8 +67,20 @@ async def connect(options: Options, **settings: str) -> asyncpg.Connection:
         return await asyncpg.connect(
             server.dsn, timeout=CONNECT_TIMEOUT, statement_cache_size=512, server_settings=settings
         )
+    except ValueError as error:  # the driver's own errors about the URL are ValueErrors too
+        raise _unusable(error, server.name) from None
     except DRIVER as error:
         raise translate(error, server.name, "connecting") from error
+
+
+def _unusable(error: ValueError, name: str) -> InvalidUrlError:
+    """An option of the URL that only the driver knows. Words that are not its own may hold a password."""
+    said = str(error) if isinstance(error, asyncpg.InterfaceError) else "it cannot be read"
+    return InvalidUrlError(
+        f"The driver cannot use the URL {name}: {said.removesuffix('.')}.",
+        "Expected hosts, ports and options that asyncpg knows.",
+        "Correct the URL, or what PGHOST, PGPORT and the like say.",
+    )
 
 
 class Executor:

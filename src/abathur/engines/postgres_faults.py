@@ -93,13 +93,14 @@ _MEANING: Final[Mapping[str, Callable[[str, str], AbathurError]]] = {
     "P0": ConstraintError,  # what a trigger raises
     "25006": ReadOnlyDatabaseError,
     "28": AccessDeniedError,
-    "3D000": lambda name, _: MissingDatabaseError(name),
+    "3D000": lambda name, _: MissingDatabaseError(name, on_server=True),
     "42501": AccessDeniedError,
     "53100": lambda name, _: DiskFullError(name),
     "53200": lambda name, _: OutOfMemoryError(name),
-    "55P03": lambda name, _: LockTimeoutError(name, 0, None),
+    "55P03": lambda name, _: LockTimeoutError(name, None, None),
     "58030": DiskIOError,
-    "XX": CorruptDatabaseError,
+    "XX001": CorruptDatabaseError,
+    "XX002": CorruptDatabaseError,
 }
 
 

@@ -67,7 +67,7 @@ class SqliteEngine:
     ) -> None:
         self.memory = str(target) == MEMORY
         self.path = Path(MEMORY) if self.memory else Path(os.path.realpath(target))
-        self.name = str(self.path)
+        self.name = self.address = str(self.path)
         self.capabilities = frozenset({"backup"} if self.memory else {"file", "processes", "backup"})
         self.catalog = catalog
         self._closing = closing

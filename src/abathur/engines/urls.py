@@ -18,6 +18,8 @@ POOL: Final = 4
 SECRETS: Final = ("password", "sslpassword")
 
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
+_HOST: Final = r"(?:\[[0-9A-Fa-f:.]+\]|[^:\[\],]*)(?::\d{1,5})?"
+_HOSTS: Final = re.compile(f"{_HOST}(?:,{_HOST})*", re.ASCII)
 
 
 @frozen
@@ -32,6 +34,12 @@ class Server:
     """The schema in which everything lies."""
     pool: int = POOL
     """The number of connections for readers; there is one more for the writer, and one to listen."""
+
+    @property
+    def address(self) -> str:
+        """The URL that names the same database to another process. It may hold a password."""
+        own = "" if self.schema == SCHEMA else f"{'&' if '?' in self.dsn else '?'}schema={self.schema}"
+        return self.dsn + own
 
 
 def target_of(url: str | Path) -> Server | Path | str:
@@ -68,13 +76,11 @@ def _server(url: str) -> Server:
     try:
         parts = urlsplit(url)
         options = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
-        _ = parts.port
-    except ValueError as error:
-        raise InvalidUrlError(
-            f"The URL of the database cannot be read: {error}.",
-            "Expected postgresql://user:password@host:port/database?option=value.",
-            "Quote special characters in the password with %XX.",
-        ) from None
+    except ValueError:  # whose words may hold the password
+        raise _unreadable() from None
+    hosts = parts.netloc.partition("@")[2] if "@" in parts.netloc else parts.netloc
+    if "@" in hosts + parts.path + parts.query or parts.fragment or not _HOSTS.fullmatch(hosts):
+        raise _unreadable()
     schema = options.pop("schema", SCHEMA)
     if not _SCHEMA.fullmatch(schema) or schema.startswith("pg_"):
         raise InvalidUrlError(
@@ -91,6 +97,15 @@ def _server(url: str) -> Server:
         )
     dsn = f"postgresql://{parts.netloc}{parts.path or '/'}{'?' if options else ''}{urlencode(options)}"
     return Server(dsn, _masked(parts.netloc, parts.path, options, schema), schema, int(pool))
+
+
+def _unreadable() -> InvalidUrlError:
+    # It says nothing of what was found: where a character is not quoted, any part may be the password's.
+    return InvalidUrlError(
+        "The URL of the database cannot be read.",
+        "Expected postgresql://user:password@host:port/database?option=value.",
+        "In user, password and options, write @ : / ? # [ ] as %40 %3A %2F %3F %23 %5B %5D.",
+    )
 
 
 def _masked(netloc: str, path: str, options: dict[str, str], schema: str) -> str:

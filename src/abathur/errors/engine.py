@@ -10,15 +10,21 @@ class EngineError(AbathurError):
 
 
 class LockTimeoutError(EngineError, TimeoutError):
-    """Another process kept the write lock for longer than `lock_timeout`. `pid` is its holder, or None."""
+    """Another process kept a lock for longer than `lock_timeout`.
 
-    def __init__(self, path: str, seconds: float, pid: int | None) -> None:
+    `pid` is the holder of a file's write lock; None where it cannot be told, as for a lock on a server.
+    """
+
+    def __init__(self, path: str, seconds: float | None, pid: int | None) -> None:
         self.pid = pid
-        holder = f"process {pid}" if pid else "another process"
+        holder = f"Process {pid}" if pid else "Another process"
         super().__init__(
-            f"{holder.capitalize()} has held the write lock of {path} for {seconds:g} s.",
+            f"{holder} has kept a lock in {path} for too long."
+            if seconds is None
+            else f"{holder} has held the write lock of {path} for {seconds:g} s.",
             "Expected the lock to be free within `lock_timeout`.",
-            "See what that process does (a stopped one holds it for ever), or raise `lock_timeout`.",
+            "See what that process does (a stopped one holds it for ever; a server lists them in "
+            "pg_stat_activity), or raise `lock_timeout`.",
         )
 
 
@@ -49,13 +55,13 @@ class DiskIOError(EngineError):
 
 
 class OutOfMemoryError(EngineError, MemoryError):
-    """SQLite could not get the memory that it needs."""
+    """SQLite, or the server, could not get the memory that it needs."""
 
     def __init__(self, path: str) -> None:
         super().__init__(
-            f"SQLite ran out of memory while working on {path}.",
-            "Expected memory for one transaction.",
-            "Give the process more memory, or make smaller batches.",
+            f"There was too little memory for a transaction on {path}.",
+            "Expected memory for all of its rows.",
+            "Give the process, or the server, more memory, or make smaller batches.",
         )
 
 
@@ -81,7 +87,7 @@ class BackupUnsupportedError(EngineError):
         super().__init__(
             f"No copy of {name} is written to {target}: its server makes its own backups.",
             "Expected a database in a file or in memory.",
-            "Use `pg_dump --schema=abathur`, or your server's backups; `abathur move` copies it to a file.",
+            "Use `pg_dump`, or the backups of your server; `abathur move` copies it into a file.",
         )
 
 
@@ -105,5 +111,6 @@ class StatementError(EngineError):
         super().__init__(
             f"The database could not execute {statement}: {found}.",
             "Expected valid SQL for the tables that exist.",
-            "If the statement is yours, correct it; if it is abathur's, report it with SQLite's version.",
+            "If the statement is yours, correct it; if it is abathur's, report it with the version of SQLite "
+            "or of the server.",
         )

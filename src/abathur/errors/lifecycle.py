@@ -37,13 +37,13 @@ class WrongEventLoopError(LifecycleError):
     def __init__(self, found: str) -> None:
         super().__init__(
             f"This Database is used {found}.",
-            "Expected the asyncio event loop in which `initialize()` ran (aiosqlite is asyncio only).",
+            "Expected the asyncio event loop in which `initialize()` ran (the drivers are asyncio only).",
             "Run the program with asyncio, and make one Database per event loop.",
         )
 
 
 class ForkedProcessError(LifecycleError):
-    """The Database was opened before a fork; SQLite's connections must not cross it."""
+    """The Database was opened before a fork; connections must not cross it."""
 
     def __init__(self, opened_in: int, used_in: int) -> None:
         super().__init__(

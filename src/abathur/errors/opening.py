@@ -17,13 +17,17 @@ class InvalidUrlError(OpenError, ValueError):
 
 
 class MissingDatabaseError(OpenError, FileNotFoundError):
-    """There is no database, and it is not to be made; only the command line raises this."""
+    """There is no database, and it is not to be made: by a command that looks, or on a server by anybody."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, on_server: bool = False) -> None:
         super().__init__(
             f"There is no database at {path}.",
-            "Expected one that `abathur init` or a program of yours has made.",
-            "Run `abathur init` to make it, or name another one with --database or ABATHUR_DATABASE.",
+            "Expected one that exists on the server: abathur makes a schema in it, and no database."
+            if on_server
+            else "Expected one that `abathur init` or a program of yours has made.",
+            "Check the name at the end of the URL, or make it with `createdb`; then run `abathur init`."
+            if on_server
+            else "Run `abathur init` to make it, or name another one with --database or ABATHUR_DATABASE.",
         )
 
 
@@ -50,13 +54,14 @@ class NotADatabaseError(OpenError):
 
 
 class CorruptDatabaseError(OpenError):
-    """SQLite found the database file damaged."""
+    """SQLite, or the server, found the database damaged."""
 
     def __init__(self, path: str, found: str) -> None:
         super().__init__(
             f"{path} is damaged: {found}.",
-            "Expected a sound SQLite database.",
-            "Keep a copy, then restore a backup (`*.before-*.db` beside it) or try `sqlite3 FILE .recover`.",
+            "Expected a sound database.",
+            "Keep a copy, then restore a backup; beside a file there may be `*.before-*.db`, "
+            "and `sqlite3 FILE .recover` saves what can be read.",
         )
 
 
@@ -66,8 +71,8 @@ class ReadOnlyDatabaseError(OpenError):
     def __init__(self, path: str, found: str) -> None:
         super().__init__(
             f"{path} cannot be written: {found}.",
-            "Expected a file and a directory that this user may write to.",
-            "Change the permissions, or copy the database to a place that you own.",
+            "Expected a file and a directory that this user may write to, or a server that is no standby.",
+            "Change the permissions, or use another place; a script that writes is run by `db.run`.",
         )
 
 
@@ -117,14 +122,14 @@ class ServerUnavailableError(OpenError, ConnectionError):
 
 
 class AccessDeniedError(OpenError, PermissionError):
-    """The server knows the role not, or does not let it do this."""
+    """The server does not know the role, or does not let it do this."""
 
     def __init__(self, name: str, found: str) -> None:
         super().__init__(
             f"Access to {name} was refused: {found}.",
             "Expected a role that may connect and that owns the schema, or may create it.",
             "Check user and password, or let an administrator run "
-            "`CREATE SCHEMA abathur AUTHORIZATION <role>`; no superuser is needed.",
+            "`CREATE SCHEMA <schema> AUTHORIZATION <role>`; no superuser is needed.",
         )
 
 
@@ -146,7 +151,9 @@ class UnsupportedVersionError(OpenError):
         super().__init__(
             f"{software} is {found}.",
             f"Expected {needed} or newer.",
-            "Use a Python that was built with a newer one.",
+            "Use a Python that was built with a newer one."
+            if software == "SQLite"
+            else "Use a newer server.",
         )
 
 
@@ -172,7 +179,7 @@ class EnvironmentMismatchError(OpenError):
         super().__init__(
             f"{path} is a {found} database, and {wanted} was asked for.",
             "Expected the environment that is stamped in the database.",
-            f"Give another path, or open it with environment={found!r} "
+            f"Open another database, or this one with environment={found!r} "
             f"(`--environment {found}`, or ABATHUR_ENVIRONMENT={found}).",
         )
 

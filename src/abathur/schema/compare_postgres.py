@@ -140,7 +140,7 @@ def _plain(default: str | None) -> str:
             break
     if text.startswith("'"):
         return text[1:-1].replace("''", "'")
-    return text.lower()
+    return re.sub(r"([+-])\s+", r"\1", text).lower()
 
 
 def _compare_key(table: Table, there: FoundTable) -> Iterator[Conflict]:

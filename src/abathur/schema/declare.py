@@ -29,7 +29,8 @@ from abathur.errors import InvalidInputError
 OnDelete: TypeAlias = Literal["CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_LATER = ("storage", "function")
+_LATER: Mapping[str, bool] = {"later": True}
+"""Marks a field that came later: databases have hashes in them that were made without it."""
 
 
 @frozen
@@ -91,7 +92,7 @@ class Column:
     INTEGER primary key. references: the column that it points to. check: what must be true of a value.
     collate: how text is compared. generated: what computes the value. postgres: its type on PostgreSQL,
     where that has to be another one than `type` becomes there (INTEGER becomes ``bigint``, which holds no
-    fractions; SQLite's does).
+    fractions; SQLite's does), in the words in which PostgreSQL shows it.
 
     A NOT NULL column without a default can only be added as a nullable one to a table that exists.
     """
@@ -106,7 +107,7 @@ class Column:
     check: str | None = field(default=None, kw_only=True)
     collate: str | None = field(default=None, kw_only=True)
     generated: str | None = field(default=None, kw_only=True)
-    postgres: str | None = field(default=None, kw_only=True)
+    postgres: str | None = field(default=None, kw_only=True, metadata=_LATER)
 
 
 @frozen
@@ -144,7 +145,7 @@ class Table:
     foreign_keys: tuple[ForeignKey, ...] = field(default=(), kw_only=True)
     without_rowid: bool = field(default=False, kw_only=True)
     free_foreign_keys: tuple[str, ...] = field(default=(), kw_only=True)
-    storage: tuple[tuple[str, str], ...] = field(default=(), converter=_pairs, kw_only=True)
+    storage: tuple[tuple[str, str], ...] = field(default=(), converter=_pairs, kw_only=True, metadata=_LATER)
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -183,7 +184,7 @@ class Trigger:
     name: str
     table: str
     sql: Sql = field(converter=_per_dialect)
-    function: str | None = field(default=None, kw_only=True)
+    function: str | None = field(default=None, kw_only=True, metadata=_LATER)
 
 
 @frozen
@@ -290,8 +291,7 @@ class Schema:
     @cached_property
     def sha256(self) -> str:
         """A hash of the whole declaration: equal hashes mean equal declarations."""
-        # What came later counts only where it is used: databases have the hashes of before in them.
-        values = attrs.asdict(self, filter=lambda at, value: at.name not in _LATER or bool(value))
+        values = attrs.asdict(self, filter=lambda at, value: "later" not in at.metadata or bool(value))
         text = json.dumps(values, sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -54,7 +54,7 @@ def create_table(table: Table) -> str:
 
 def is_identity(table: Table, column: Column) -> bool:
     """Whether the database gives the numbers: a key of one INTEGER column, as on SQLite."""
-    return table.key == (column.name,) and column.type.upper() == "INTEGER"
+    return table.key == (column.name,) and column.type.upper() == "INTEGER" and column.postgres is None
 
 
 def column_text(column: Column, *, is_identity: bool = False, added: bool = False) -> str:

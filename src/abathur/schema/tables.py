@@ -219,7 +219,7 @@ _MS: Final = "CAST(ROUND((julianday(substr({}, 1, 26)) - 2440587.5) * 86400000.0
 # Text that is no time gives NULL, as on SQLite: it must not end the migration.
 _MS_POSTGRES: Final = (
     "CASE WHEN {0} ~ '^[0-9]{{4}}-[01][0-9]-[0-3][0-9]([T ][0-2][0-9]:[0-5][0-9]:[0-5][0-9]|$)'"
-    " THEN CAST(ROUND(EXTRACT(EPOCH FROM CAST(substr({0}, 1, 26) AS timestamp)) * 1000) AS bigint) END"
+    " THEN CAST(FLOOR(EXTRACT(EPOCH FROM CAST(substr({0}, 1, 26) AS timestamp)) * 1000) AS bigint) END"
 )
 
 BACKFILLS: Final = (

@@ -41,7 +41,7 @@ def affinity(type_name: str) -> str:
 
 def type_on_postgres(column: Column) -> str:
     """The PostgreSQL type of a declared column. Raises InvalidInputError as `postgres_type` does."""
-    return column.postgres or postgres_type(column.type)
+    return column.postgres.lower() if column.postgres else postgres_type(column.type)
 
 
 def postgres_type(type_name: str) -> str:

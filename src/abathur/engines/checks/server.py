@@ -26,12 +26,21 @@ SELECT CAST(current_setting('server_version_num') AS INTEGER) AS number,
        current_setting('server_encoding') AS encoding,
        CAST(current_setting('max_connections') AS INTEGER) AS most,
        (SELECT COUNT(*) FROM pg_stat_activity WHERE backend_type = 'client backend') AS used,
+       current_setting('autovacuum') AS autovacuum,
+       COALESCE((SELECT s.ssl FROM pg_stat_ssl AS s WHERE s.pid = pg_backend_pid()), false) AS encrypted,
+       COALESCE(host(inet_client_addr()), '') AS client,
+       current_user AS role, current_setting('search_path') AS schema,
        (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS is_superuser,
-       COALESCE(has_schema_privilege(to_regnamespace(current_schema()), 'CREATE'),
-                has_database_privilege(current_database(), 'CREATE')) AS may_create,
+       here.oid IS NOT NULL AS is_there,
+       has_database_privilege(current_database(), 'CREATE') AS may_make,
+       COALESCE(has_schema_privilege(here.oid, 'USAGE'), false) AS may_use,
+       COALESCE(has_schema_privilege(here.oid, 'CREATE'), false) AS may_add,
+       (SELECT COUNT(*) FROM pg_class AS c WHERE c.relnamespace = here.oid
+        AND c.relkind IN ('r', 'p') AND NOT pg_has_role(c.relowner, 'USAGE')) AS not_owned,
        (SELECT COUNT(*) FROM pg_stat_activity WHERE state = 'idle in transaction'
         AND state_change < clock_timestamp() - interval '1 minute') AS idle,
        CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION) AS now
+FROM (SELECT to_regnamespace(current_setting('search_path')) AS oid) AS here
 """
 
 
@@ -53,7 +62,8 @@ async def examine_server(options: Options, *, deep: bool) -> list[Finding]:
     except DRIVER as error:
         found = translate(error, name, "a look at the server")
         return [_unreachable(found.error if isinstance(found, Transient) else found)]
-    return [check(row) for check in _CHECKS] + [_clock(row["now"] - middle)]
+    settings = [_commits(options.durability), _clock(row["now"] - middle)]
+    return [check(row) for check in _CHECKS] + settings
 
 
 def _unreachable(error: AbathurError) -> Finding:
@@ -118,23 +128,66 @@ def _connections(row: Any) -> Finding:
 
 
 def _role(row: Any) -> Finding:
-    if not row["may_create"]:
+    code, what, role, schema = "server-role", f"the role {row['role']}", row["role"], row["schema"]
+    if not row["is_there"] and not row["may_make"]:
         return Finding(
-            code="server-role",
+            code=code,
             level="problem",
-            what="the role",
-            found="it may not make tables in the schema, so `initialize()` cannot upgrade them.",
-            remedy="GRANT CREATE, USAGE ON SCHEMA abathur TO the role, or let it own the schema.",
+            what=what,
+            found=f"It may not make the schema {schema}, which does not exist.",
+            remedy=f"Let an administrator run: CREATE SCHEMA {schema} AUTHORIZATION {role}",
+        )
+    if row["is_there"] and not row["may_use"]:
+        return Finding(
+            code=code,
+            level="problem",
+            what=what,
+            found=f"It may not use the schema {schema}.",
+            remedy=f"Let its owner run: GRANT USAGE, CREATE ON SCHEMA {schema} TO {role}",
+        )
+    if row["not_owned"] or (row["is_there"] and not row["may_add"]):
+        return Finding(
+            code=code,
+            level="note",
+            what=what,
+            found="It may use the tables, and not alter them.",
+            remedy="Let the role that owns them run `abathur migrate` at every upgrade, before the others.",
         )
     if row["is_superuser"]:
         return Finding(
-            code="server-role",
+            code=code,
             level="note",
-            what="the role",
-            found="it is a superuser, which abathur does not need.",
+            what=what,
+            found="It is a superuser, which abathur does not need.",
             remedy="Use a role of its own that owns the schema.",
         )
-    return Finding(code="server-role", level="ok", what="the role", found="may make tables, no superuser")
+    return Finding(code=code, level="ok", what=what, found="may make tables, and is no superuser")
+
+
+def _encryption(row: Any) -> Finding:
+    code, what, client = "server-encryption", "the connection", row["client"]
+    if row["encrypted"]:
+        return Finding(code=code, level="ok", what=what, found="encrypted")
+    if not client or client.startswith("127.") or client == "::1":
+        return Finding(code=code, level="ok", what=what, found="does not leave this machine")
+    return Finding(
+        code=code,
+        level="warning",
+        what=what,
+        found="It goes over a network and is not encrypted.",
+        remedy="Add sslmode=verify-full to the URL; the server needs a certificate.",
+    )
+
+
+def _vacuum(row: Any) -> Finding:
+    off = row["autovacuum"] != "on"
+    return Finding(
+        code="server-autovacuum",
+        level="warning" if off else "ok",
+        what="autovacuum",
+        found="off: the tables of a queue grow without end." if off else "on",
+        remedy="Set autovacuum = on." if off else "",
+    )
 
 
 def _idle(row: Any) -> Finding:
@@ -146,6 +199,19 @@ def _idle(row: Any) -> Finding:
         remedy="Find them in pg_stat_activity: they keep rows locked and VACUUM from its work."
         if row["idle"]
         else "",
+    )
+
+
+def _commits(durability: str) -> Finding:
+    normal = durability == "normal"
+    return Finding(
+        code="durability",
+        level="note" if normal else "ok",
+        what="durability",
+        found="normal: a crash of the server may cost the last transactions, the death of a process none."
+        if normal
+        else "full: a commit survives a crash of the server",
+        remedy="Database(durability='full'), which is the default." if normal else "",
     )
 
 
@@ -166,5 +232,7 @@ _CHECKS: Final[tuple[Callable[[Any], Finding], ...]] = (
     _encoding,
     _connections,
     _role,
+    _encryption,
+    _vacuum,
     _idle,
 )
