@@ -110,11 +110,6 @@ class Database:
         await self._open()
         return await self._initialize(self._environment, verify=verify)
 
-    async def exists(self) -> bool:
-        """Whether there is anything at its place: tables on a server, a file that is not empty."""
-        await self._open()
-        return await self._engine.exists()
-
     async def receive(self, environment: str, admit: ScriptFunction[object], *args: Any) -> migrate.Report:
         """Open it as the target of a move, also where one was interrupted; `abathur.moving` calls this.
 

@@ -59,9 +59,8 @@ def move(settings: Settings, source: str, target: str, only_abathur: bool, while
 
     async def moved() -> Moved:
         try:
-            await refuse_strangers(here)
-            if await here.exists():
-                await initialize(here)
+            await refuse_strangers(here, must_exist=True)
+            await initialize(here)
             with progress(f"Moving {here.name}") as bar:
                 return await moving.move(
                     here, there, progress=bar, only_declared=only_abathur, while_running=while_running
