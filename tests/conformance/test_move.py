@@ -18,6 +18,7 @@ from abathur.errors import (
     SourceInUseError,
     TargetNotEmptyError,
     UnfinishedMoveError,
+    UnmovableValueError,
 )
 from abathur.moving import pages
 from abathur.schema import Column, Reference, Schema, Table
@@ -45,6 +46,9 @@ NOTES = Schema(
                 Column("body", "BLOB"),
                 Column("weight", "REAL"),
                 Column("twice", "REAL", generated="weight * 2"),
+                Column("price", "NUMERIC"),
+                Column("is_new", "BOOLEAN"),
+                Column("day", "DATE"),
             ),
         ),
         Table("note_books", (Column("id", "TEXT", primary_key=True),)),
@@ -213,18 +217,24 @@ async def test_tables_of_an_application_go_along(place, pair):
     for n in range(7):
         await source.engine.write(
             run,
-            "INSERT INTO notes (book, body, weight) VALUES (?, ?, ?)",
+            "INSERT INTO notes (book, body, weight, price, is_new, day) VALUES (?, ?, ?, ?, ?, ?)",
             "ab"[n % 2],
             bytes([n, 0, 255]),
             n / 2,
+            [0.1, 3, 10**17, None, -2.5, 0, 1 / 3][n],
+            n % 2,
+            f"2026-01-0{n + 1}",
         )
         await source.engine.write(
             run, "INSERT INTO note_pages (key, part, said) VALUES (?, ?, ?)", bytes([n // 3]), n % 3, f"{n}"
         )
         await source.engine.write(run, "INSERT INTO note_lines (line, n) VALUES (?, ?)", "same", 1)
     await source.engine.write(run, "DELETE FROM notes WHERE id = 7")
-    await moving.move(source, target)
-    assert await everything(target, NOTES) == await everything(source, NOTES)
+    first = await moving.move(source, target)
+    back = place(pair[0], "back", schema=NOTES)
+    second = await moving.move(target, back)
+    assert first.tables == second.tables
+    assert await everything(back, NOTES) == await everything(source, NOTES)
     await target.engine.write(run, "INSERT INTO notes (weight) VALUES (1)")
     (row,) = await target.read(run, "SELECT max(id) AS id FROM notes")
     assert row["id"] == 8, "the number of a row that was deleted is not given out again"
@@ -393,6 +403,25 @@ async def test_what_is_not_declared_is_named_and_left_behind_only_on_request(pla
     done = await moving.move(plain, target, only_declared=True)
     assert [(one.name, one.rows) for one in done.left_behind] == [("note_lines", 2), ("tasks.mine", 1)]
     assert len(await target.tasks.list()) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [("'soon'", "text"), ("1.5", "a number with a fraction"), ("CAST(x'ff' AS TEXT)", "text")],
+)
+async def test_what_postgresql_cannot_hold_is_found_before_anything_is_copied(place, value, found):
+    source, target = place("file", "source"), place("postgres", "target")
+    await source.initialize()
+    task = await source.tasks.enqueue("x")
+    await source.engine.write(run, f"UPDATE tasks SET run_at = {value}")
+    with pytest.raises(UnmovableValueError) as caught:
+        await moving.move(source, target)
+    told = caught.value
+    assert (told.table, told.key, told.column) == ("tasks", (task.id,), "run_at")
+    assert found in told.problem
+    assert await target.tasks.list() == []
+    await source.engine.write(run, "UPDATE tasks SET run_at = NULL")
+    assert not (await moving.move(source, target)).resumed
 
 
 # ------------------------------------------------------------------------------------ differences
