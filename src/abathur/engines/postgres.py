@@ -82,6 +82,7 @@ class PostgresEngine:
         self._channel = f"abathur_{server.schema}"[:63]
         self._pool: Pool | None = None
         self._lane: Lane | None = None
+        self._opening = asyncio.Lock()
 
     @property
     def address(self) -> str:
@@ -91,6 +92,13 @@ class PostgresEngine:
 
     async def open(self) -> None:
         self._home.move_in()
+        async with self._opening:  # of several calls at once one opens
+            if self._home.closed:
+                raise DatabaseClosedError
+            if self._pool is None:
+                await self._open()
+
+    async def _open(self) -> None:
         pool = Pool(self._options, self._options.server.pool)
         try:
             await _refuse_older(pool)
@@ -105,12 +113,13 @@ class PostgresEngine:
             return
         self._home.check_process()
         self._home.closed = True
-        if self._lane is not None and self._pool is not None:
-            await outlast(self._close(self._lane, self._pool))
+        await outlast(self._close())
 
-    async def _close(self, lane: Lane, pool: Pool) -> None:
-        await lane.drain()
-        await pool.close()
+    async def _close(self) -> None:
+        async with self._opening:  # what is being opened now is closed too
+            if self._lane is not None and self._pool is not None:
+                await self._lane.drain()
+                await self._pool.close()
 
     async def clock(self) -> int:
         pool, _ = self._ready()
