@@ -217,7 +217,8 @@ class Database:
             raise DatabaseClosedError
         if self._state == "new":
             await self._engine.open()
-            self._state = "open"
+            if self._state == "new":  # it may have been closed meanwhile
+                self._state = "open"
 
     # -- features ------------------------------------------------------------------------------
 

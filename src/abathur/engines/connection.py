@@ -17,7 +17,14 @@ import aiosqlite
 
 from abathur.engines.faults import translate
 from abathur.engines.waiting import outlast
-from abathur.errors import DiskFullError, DiskIOError, EngineError, LockTimeoutError, OpenError
+from abathur.errors import (
+    DatabaseClosedError,
+    DiskFullError,
+    DiskIOError,
+    EngineError,
+    LockTimeoutError,
+    OpenError,
+)
 from abathur.script import Built, Statement
 from abathur.sql import Catalog
 
@@ -186,9 +193,15 @@ class Connection:
     def __init__(self, inner: aiosqlite.Connection, executor: Executor) -> None:
         self._inner = inner
         self.executor = executor
+        self._closed = False
 
     async def hop(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `fn(connection)` on the connection's thread. A cancelled wait does not stop it."""
+        """Run `fn(connection)` on the connection's thread. A cancelled wait does not stop it.
+
+        Raises DatabaseClosedError if somebody has closed it meanwhile: in memory all share one.
+        """
+        if self._closed:
+            raise DatabaseClosedError
         return cast("T", await self._inner.execute_fetchall(cast("Any", fn)))
 
     async def interrupt(self) -> None:
@@ -197,6 +210,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connection and its thread, also when the last checkpoint fails."""
+        self._closed = True
         # A cursor that an error's traceback holds on to would keep the file open.
         self.executor.close()
         try:
