@@ -87,15 +87,10 @@ class Executor:
     def _execute(self, step: Statement | Built) -> list[Any]:
         cursor = self._cursor
         if isinstance(step, Built):
-            return cursor.execute(step.sql, tuple(step.params)).fetchall()
+            return self._ask(step.sql, tuple(step.params), damaged=step.damaged)
         query = self._catalog[step.name]
         if step.rows is None:
-            try:
-                return cursor.execute(query.positional, query.bind(step.params)).fetchall()
-            except sqlite3.OperationalError as error:
-                if not step.damaged or not str(error).startswith("Could not decode to UTF-8"):
-                    raise
-            return self._damaged(query.positional, query.bind(step.params))
+            return self._ask(query.positional, query.bind(step.params), damaged=step.damaged)
         rows: Any = step.rows
         if step.columns is None:
             rows = map(query.bind, rows)
@@ -104,8 +99,13 @@ class Executor:
         cursor.executemany(query.positional, rows)
         return [{"changed": cursor.rowcount}]
 
-    def _damaged(self, sql: str, params: Any) -> list[Any]:
-        """Execute a query again whose answer holds text that is no UTF-8."""
+    def _ask(self, sql: str, params: Any, *, damaged: bool) -> list[Any]:
+        """Execute a statement; if `damaged`, then again where its answer holds text that is no UTF-8."""
+        try:
+            return self._cursor.execute(sql, params).fetchall()
+        except sqlite3.OperationalError as error:
+            if not damaged or not str(error).startswith("Could not decode to UTF-8"):
+                raise
         self.connection.text_factory = _with_surrogates
         try:
             return self._cursor.execute(sql, params).fetchall()

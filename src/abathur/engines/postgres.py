@@ -17,6 +17,7 @@ from abathur.engines.base import Closing, MergedFunction, Migration, Progress
 from abathur.engines.checks.server import examine_server
 from abathur.engines.home import Home
 from abathur.engines.lane import Lane
+from abathur.engines.postgres_clock import QUERY as CLOCK
 from abathur.engines.postgres_clock import ServerClock
 from abathur.engines.postgres_connection import Options, connect, transaction
 from abathur.engines.postgres_faults import DRIVER, Transient, translate
@@ -71,18 +72,21 @@ class PostgresEngine:
     ) -> None:
         del recorded  # for an engine that has the host's clock; the server's is one for all
         self.name = server.name
-        self.address = server.address
         self.catalog = catalog
         self._options = Options(server, catalog, durability, lock_timeout)
         self._closing = closing
         self._observer = observer or (lambda _: None)
-        self._clock = ServerClock()
+        self._clock = ServerClock(server.name)
         self._home = Home()
         self._sender = new_id()
         self._channel = f"abathur_{server.schema}"[:63]
         self._pool: Pool | None = None
         self._lane: Lane | None = None
         self._opening = asyncio.Lock()
+
+    @property
+    def address(self) -> str:
+        return self._options.server.address
 
     # -- opening and closing -------------------------------------------------------------------
 
@@ -116,6 +120,11 @@ class PostgresEngine:
             if self._lane is not None and self._pool is not None:
                 await self._lane.drain()
                 await self._pool.close()
+
+    async def clock(self) -> int:
+        pool, _ = self._ready()
+        (moment,) = await pool.read(lambda raw: _fetchrow(raw, CLOCK))
+        return int(moment)
 
     def not_before(self, moment: int) -> None:
         self._clock.at_least(moment)

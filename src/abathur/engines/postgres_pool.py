@@ -13,6 +13,7 @@ import asyncpg
 
 from abathur.engines.postgres_connection import BY_KEY, BY_SIZE, Options, connect
 from abathur.engines.postgres_faults import DRIVER, Transient, translate
+from abathur.errors import AbathurError
 
 T = TypeVar("T")
 
@@ -55,6 +56,9 @@ class Pool:
         try:
             async with self._acquired(self._readers) as raw:
                 return int(await raw.fetchval("SELECT current_setting('server_version_num')"))
+        except DRIVER as error:
+            found = translate(error, self.options.server.name, "connecting")
+            raise (found.error if isinstance(found, Transient) else found) from error
         except Transient as error:
             raise error.error from error
 
@@ -91,6 +95,8 @@ class Pool:
     async def _acquired(self, pool: Any) -> AsyncIterator[Any]:
         try:
             raw = await pool.acquire()
+        except AbathurError:  # of `connect`: some of ours are OSErrors too
+            raise
         except DRIVER as error:
             raise translate(error, self.options.server.name, "connecting") from error
         try:
