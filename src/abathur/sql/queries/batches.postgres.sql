@@ -148,11 +148,12 @@ WITH RECURSIVE above (id) AS (
   JOIN task_dependencies AS d ON d.dependent_task_id = above.id AND d.resolved_at IS NULL
   JOIN tasks AS p ON p.id = d.prerequisite_task_id AND p.status <> 'completed'
 )
--- The limit is inside: what nobody asks for is not looked up.
+-- The limit is inside: what nobody asks for is not looked up. Those of the nearest tasks come first.
 SELECT d.dependent_task_id AS dependent, d.prerequisite_task_id AS prerequisite, d.on_failure
-FROM (SELECT above.id FROM above LIMIT :limit) AS above
+FROM (SELECT above.id, row_number() OVER () AS place FROM above LIMIT :limit) AS above
 JOIN task_dependencies AS d ON d.dependent_task_id = above.id AND d.resolved_at IS NULL
 JOIN tasks AS p ON p.id = d.prerequisite_task_id AND p.status <> 'completed'
+ORDER BY above.place
 LIMIT :limit
 
 -- lock: keep tasks as they are until the end of the transaction; what refers to them cannot change either.
