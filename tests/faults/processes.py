@@ -215,6 +215,14 @@ async def clocked(offset: str, jitter: str, program: str, *arguments: str) -> No
     await PROGRAMS[program](*arguments)
 
 
+async def skewed(seconds: str, program: str, *arguments: str) -> None:
+    """Run a program on a host whose wall clock is wrong by so many seconds, whoever asks it."""
+    wrong, now, now_ns = float(seconds), time.time, time.time_ns
+    time.time = lambda: now() + wrong
+    time.time_ns = lambda: now_ns() + int(wrong * 1e9)
+    await PROGRAMS[program](*arguments)
+
+
 class SetClock:
     """Stands in for the module `time` of `abathur.engines.clock`."""
 
@@ -243,6 +251,7 @@ PROGRAMS = {
     "writer": writer,
     "holder": holder,
     "clocked": clocked,
+    "skewed": skewed,
     "backups": backups,
 }
 
