@@ -17,8 +17,8 @@ import time
 from typing import Any
 
 import abathur.engines.postgres  # noqa: F401  # the fork server imports it once, for all
-from abathur import Database, Statement, sql
-from abathur.engines import clock
+from abathur import Database, Statement, sql, tasks
+from abathur.engines import clock, postgres_connection
 from abathur.errors import LeaseLostError
 
 
@@ -206,6 +206,29 @@ async def holder(path: str) -> None:
         await db.run(hold)
 
 
+async def keeper(path: str, task_id: str, idle: str) -> None:
+    """Lock the row of a task and make another one; the test stops this process in between.
+
+    A server ends a transaction in which nothing happens for `idle`; it is then done again.
+    """
+    postgres_connection.IDLE_IN_TRANSACTION = idle  # type: ignore[misc]
+    new = tasks.new_task("made by the one that was stopped")
+    tries = 0
+
+    def keep(now: int) -> Any:
+        nonlocal tries
+        tries += 1
+        yield Statement("batches.brief", ids=f'["{task_id}"]')
+        say("holding")
+        if tries == 1:
+            sys.stdin.readline()
+        return (yield from tasks.enqueue([new], now))
+
+    async with database(path) as db:
+        await db.run(keep)
+    say(tries)
+
+
 async def clocked(offset: str, jitter: str, program: str, *arguments: str) -> None:
     """Run a program on a host whose wall clock the test sets: `offset` is a file with microseconds.
 
@@ -250,6 +273,7 @@ PROGRAMS = {
     "initializer": initializer,
     "writer": writer,
     "holder": holder,
+    "keeper": keeper,
     "clocked": clocked,
     "skewed": skewed,
     "backups": backups,

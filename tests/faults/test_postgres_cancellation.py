@@ -16,7 +16,8 @@ from tests.faults.test_cancellation import BATCH, SCHEMA, SQL, Caller, cut_off
 
 OTHERS = """
 SELECT state FROM pg_stat_activity
-WHERE application_name = 'abathur' AND pid <> pg_backend_pid() AND state_change < clock_timestamp() - INTERVAL '1s'
+WHERE application_name = 'abathur' AND pid <> pg_backend_pid()
+  AND state_change < clock_timestamp() - INTERVAL '1s'
 """
 QUERIES = {**SQL, "check.others": OTHERS}
 """A connection that was given up is gone a moment later."""
@@ -71,6 +72,6 @@ async def test_opening_and_closing_that_are_cancelled_anywhere_leave_no_connecti
             await check_invariants(db)
     assert outcomes["cancelled"] > outcomes.total() * 0.1
     figure(
-        f"R10 on PostgreSQL: {outcomes.total():,} openings and closings: {dict(outcomes)}; each could be done "
-        "again, no connection is left"
+        f"R10 on PostgreSQL: {outcomes.total():,} openings and closings: {dict(outcomes)}; each could be "
+        "done again, no connection is left"
     )
