@@ -17,9 +17,10 @@ import time
 from typing import Any
 
 import abathur.engines.postgres  # noqa: F401  # the fork server imports it once, for all
-from abathur import Database, Statement, sql, tasks
+from abathur import Database, Statement, moving, sql, tasks
 from abathur.engines import clock, postgres_connection
 from abathur.errors import LeaseLostError
+from abathur.moving import pages
 
 
 def say(*words: object) -> None:
@@ -194,6 +195,18 @@ async def backups(path: str, target: str) -> None:
             say("done", number)
 
 
+async def mover(path: str, target: str, rows: str) -> None:
+    """Move a database, so many rows in a transaction; say how far it is, and the digests at the end."""
+    pages.MOST = int(rows)  # type: ignore[misc]
+    here, there = Database(path), Database(target)
+    try:
+        done = await moving.move(here, there, progress=say)
+        say("moved", *(one.digest for one in done.tables))
+    finally:
+        await here.close()
+        await there.close()
+
+
 async def holder(path: str) -> None:
     """Take the write lock and keep it; say so. The test stops this process there."""
 
@@ -272,6 +285,7 @@ PROGRAMS = {
     "submitter": submitter,
     "initializer": initializer,
     "writer": writer,
+    "mover": mover,
     "holder": holder,
     "keeper": keeper,
     "clocked": clocked,

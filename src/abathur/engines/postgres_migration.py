@@ -12,13 +12,14 @@ from abathur.engines.postgres_clock import ServerClock
 from abathur.engines.postgres_connection import BY_SIZE, Executor, Options, connect, transaction
 from abathur.engines.postgres_faults import Transient
 from abathur.errors import BackupUnsupportedError
-from abathur.script import ScriptFunction, drive_async, start
+from abathur.script import Built, ScriptFunction, drive_async, start
 
 T = TypeVar("T")
 
 READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
-IS_THERE: Final = "SELECT to_regnamespace($1) IS NOT NULL"
+LOCK: Final = "SELECT pg_advisory_xact_lock(?)"
+TRIES: Final = 5
+IS_THERE: Final = "SELECT to_regnamespace(?) IS NOT NULL AS is_there"
 
 
 class PostgresMigration:
@@ -38,24 +39,32 @@ class PostgresMigration:
         return await self._transact("BEGIN ISOLATION LEVEL READ COMMITTED", fn, args)
 
     async def _transact(self, begin: str, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
-        try:
-            await self._clock.prepare(self._raw)
-            async with transaction(self._raw, self._options, begin) as execute:
-                if begin != READ:
-                    await self._take_over(execute)
-                result = await drive_async(start(fn, args, self._clock.now()), execute, {})
-                if begin != READ:
-                    await execute.control("COMMIT")
-                return result
-        except Transient as error:
-            raise error.error from error
+        for left in reversed(range(TRIES)):
+            try:
+                return await self._try(begin, fn, args)
+            except Transient as error:
+                # Writers lock the tables in other orders, so a migration beside them may be a deadlock's victim.
+                if error.lost or not left:
+                    raise error.error from error
+        raise AssertionError  # the last try has returned or raised
+
+    async def _try(self, begin: str, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
+        await self._clock.prepare(self._raw)
+        async with transaction(self._raw, self._options, begin) as execute:
+            if begin != READ:
+                await self._take_over(execute)
+            result = await drive_async(start(fn, args, self._clock.now()), execute, {})
+            if begin != READ:
+                await execute.control("COMMIT")
+            return result
 
     async def _take_over(self, execute: Executor) -> None:
         """Take the lock that orders all migrations of this schema, and make the schema if there is none."""
         schema = self._options.server.schema
-        await self._raw.execute(LOCK, key_of(schema))
+        await execute(Built(LOCK, (key_of(schema),)))
         # Not IF NOT EXISTS alone: that asks for the right to make schemas even where there is this one.
-        if not await self._raw.fetchval(IS_THERE, f'"{schema}"'):
+        (found,) = await execute(Built(IS_THERE, (f'"{schema}"',)))
+        if not found["is_there"]:
             await execute.control(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
 
     async def set_pragma(self, name: str, value: str) -> None:

@@ -6,17 +6,14 @@ and a table that the same plan creates are filled.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
-from typing import TypeAlias
+from collections.abc import Collection, Iterator
 
 from abathur.schema import declare, steps
+from abathur.schema.changes import Changes
 from abathur.schema.compare import Conflict
 from abathur.schema.found import META, Found, FoundTable
 from abathur.schema.render import expression, quoted
 from abathur.script import Built
-
-Silently: TypeAlias = Callable[[Found, str, str], tuple[str, ...]]
-"""Gives the statements that execute one on a table while a user's triggers on it do not fire."""
 
 
 def backfill(
@@ -25,7 +22,7 @@ def backfill(
     added: Collection[str],
     found: Found,
     dialect: str,
-    silently: Silently,
+    changes: Changes,
 ) -> Iterator[steps.Backfill]:
     """One UPDATE that gives all rows of a table their values in the columns that are added."""
     texts: dict[str, str] = {}
@@ -40,7 +37,7 @@ def backfill(
         yield steps.Backfill(
             table=there.name,
             action=f"fill {there.name}: {', '.join(texts)}",
-            statements=silently(found, there.name, update),
+            statements=changes.silently(found, there.name, update),
         )
 
 
@@ -48,8 +45,7 @@ def copy(
     declared: declare.CopyRows,
     schema: declare.Schema,
     found: Found,
-    silently: Silently,
-    renumbered: Callable[[declare.Table], tuple[str, ...]],
+    changes: Changes,
 ) -> Iterator[steps.Step | Conflict]:
     """The step that copies an older table's rows, or the conflict that forbids it."""
     state = found.copies.get(declared.source)
@@ -80,7 +76,7 @@ def copy(
     yield steps.Backfill(
         table=declared.target,
         action=f"copy {state.missing} rows from {declared.source} to {declared.target}",
-        statements=(*silently(found, declared.target, insert), *renumbered(table), done),
+        statements=(*changes.silently(found, declared.target, insert), *changes.renumbered(table), done),
         rows=state.missing,
     )
 

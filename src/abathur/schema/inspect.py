@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from types import ModuleType
-from typing import Final
+from typing import Final, Protocol
 
 from abathur.errors import InvalidInputError
 from abathur.schema import inspect_postgres, inspect_sqlite
@@ -15,17 +14,31 @@ from abathur.script import Script
 
 __all__ = ["Fingerprint", "Found", "filled_tables", "fingerprint", "inspect", "violations"]
 
-_DIALECTS: Final[Mapping[str, ModuleType]] = {"sqlite": inspect_sqlite, "postgres": inspect_postgres}
+
+class Inspection(Protocol):
+    """The functions that the module of a dialect has."""
+
+    def fingerprint(self) -> Script[Fingerprint]:
+        """The stamp, and what has to be as it was when the stamp was written."""
+
+    def inspect(self, schemas: Sequence[Schema]) -> Script[Found]:
+        """Everything that the schemas have to be compared with."""
+
+    def violations(self, tables: Sequence[str]) -> Script[Counter[tuple[str, str]]]:
+        """How many rows of each table point to a missing row, by (table, other table)."""
+
+
+_DIALECTS: Final[Mapping[str, Inspection]] = {"sqlite": inspect_sqlite, "postgres": inspect_postgres}
 
 
 def fingerprint(dialect: str) -> Script[Fingerprint]:
     """A script that reads the stamp and what has to be as it was when the stamp was written."""
-    return _of(dialect).fingerprint()  # type: ignore[no-any-return]  # the modules have the same functions
+    return _of(dialect).fingerprint()
 
 
 def inspect(dialect: str, schemas: Sequence[Schema]) -> Script[Found]:
     """A script that reads everything the schemas have to be compared with."""
-    return _of(dialect).inspect(schemas)  # type: ignore[no-any-return]
+    return _of(dialect).inspect(schemas)
 
 
 def filled_tables(found: Found) -> Script[list[str]]:
@@ -36,10 +49,10 @@ def filled_tables(found: Found) -> Script[list[str]]:
 
 def violations(dialect: str, tables: Sequence[str]) -> Script[Counter[tuple[str, str]]]:
     """A script that counts the rows of each table that point to a missing row, by (table, other table)."""
-    return _of(dialect).violations(tables)  # type: ignore[no-any-return]
+    return _of(dialect).violations(tables)
 
 
-def _of(dialect: str) -> ModuleType:
+def _of(dialect: str) -> Inspection:
     if dialect not in _DIALECTS:
         raise InvalidInputError(
             f"Databases of the dialect {dialect!r} cannot be inspected.",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import Any, Final
 
 from attrs import evolve, field, frozen
 
 from abathur.errors import InvalidInputError
 from abathur.schema import changes_postgres, changes_sqlite, fill
+from abathur.schema.changes import Changes
 from abathur.schema.compare import Conflict
 from abathur.schema.declare import Index, Schema, Table, Trigger, VirtualTable, in_dialect
 from abathur.schema.found import Found, FoundObject
@@ -40,8 +40,7 @@ _ORDER = (
 )  # fmt: skip
 
 
-_CHANGES: Final[Mapping[str, ModuleType]] = {"sqlite": changes_sqlite, "postgres": changes_postgres}
-"""What closes a difference, for each dialect; the modules have the same functions."""
+_CHANGES: Final[Mapping[str, Changes]] = {"sqlite": changes_sqlite, "postgres": changes_postgres}
 
 
 @frozen
@@ -131,7 +130,7 @@ class _Planner:
     schemas: Sequence[Schema]
     found: Found
     options: Options
-    changes: ModuleType
+    changes: Changes
     steps: list[Step] = field(factory=list)
     conflicts: list[Conflict] = field(factory=list)
     notes: list[str] = field(factory=list)
@@ -143,7 +142,7 @@ class _Planner:
             created |= {table.name for table in schema.virtual_tables if table.name not in self.found.names}
             # Before the tables: a backfill may count the rows that these bring.
             for copy in schema.copies:
-                self._add(*fill.copy(copy, schema, self.found, changes.silently, changes.renumbered))
+                self._add(*fill.copy(copy, schema, self.found, changes))
             self.steps.extend(fill.inserts(schema, created, self.found, self.options.dialect))
             for table in schema.tables:
                 self._table(table, schema)
@@ -181,8 +180,7 @@ class _Planner:
         self.notes.extend(difference.notes)
         self._add(*self.changes.change(there, difference, self.found))
         added = [column.name for column in difference.added]
-        dialect, silently = self.options.dialect, self.changes.silently
-        self.steps.extend(fill.backfill(there, schema, added, self.found, dialect, silently))
+        self.steps.extend(fill.backfill(there, schema, added, self.found, self.options.dialect, self.changes))
 
     def _virtual_table(self, table: VirtualTable) -> None:
         sql = self.changes.virtual_table(table)
