@@ -87,7 +87,8 @@ def test_every_link_of_the_readme_and_the_docs_leads_somewhere_on_github_too():
 
 DIRECTIVE = re.compile(r"^::: (\S+)$", re.MULTILINE)
 PUBLIC = ("abathur", "abathur.errors", "abathur.moving", "abathur.schema", "abathur.script", "abathur.tasks")
-NOT_FOR_USERS = {"abathur.script": {"drive", "start", "takes_now"}}  # engines and tests drive scripts
+# Engines and tests drive scripts.
+NOT_FOR_USERS = {"abathur.script": {"drive", "drive_async", "start", "takes_now"}}
 
 
 def public(module: str) -> dict[str, Any]:

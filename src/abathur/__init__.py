@@ -1,4 +1,4 @@
-"""Durable tasks for agent runners, in one SQLite file: dependencies, leases, an audit trail.
+"""Durable tasks for agent runners, in one SQLite file or on PostgreSQL: dependencies, leases, an audit trail.
 
 Names are resolved when they are first used, so `import abathur` is fast and imports no extra.
 """

@@ -75,7 +75,7 @@ async def connect(options: Options, **settings: str) -> asyncpg.Connection:
 
 def _unusable(error: ValueError, name: str) -> InvalidUrlError:
     """An option of the URL that only the driver knows. Words that are not its own may hold a password."""
-    said = str(error) if isinstance(error, asyncpg.InterfaceError) else "it cannot be read"
+    said = " ".join(str(error).split()) if isinstance(error, asyncpg.InterfaceError) else "it cannot be read"
     return InvalidUrlError(
         f"The driver cannot use the URL {name}: {said.removesuffix('.')}.",
         "Expected hosts, ports and options that asyncpg knows.",

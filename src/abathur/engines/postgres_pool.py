@@ -13,6 +13,7 @@ import asyncpg
 
 from abathur.engines.postgres_connection import BY_KEY, BY_SIZE, Options, connect
 from abathur.engines.postgres_faults import DRIVER, Transient, translate
+from abathur.errors import AbathurError
 
 T = TypeVar("T")
 
@@ -94,6 +95,8 @@ class Pool:
     async def _acquired(self, pool: Any) -> AsyncIterator[Any]:
         try:
             raw = await pool.acquire()
+        except AbathurError:  # of `connect`: some of ours are OSErrors too
+            raise
         except DRIVER as error:
             raise translate(error, self.options.server.name, "connecting") from error
         try:

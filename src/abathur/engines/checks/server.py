@@ -175,7 +175,7 @@ def _encryption(row: Any) -> Finding:
         level="warning",
         what=what,
         found="It goes over a network and is not encrypted.",
-        remedy="Add sslmode=verify-full to the URL; the server needs a certificate.",
+        remedy="Add sslmode=verify-full and sslrootcert= to the URL; the server needs a certificate.",
     )
 
 
