@@ -39,7 +39,9 @@ def at(url: str, **arguments: Any) -> Database:
 
 @provokes(errors.AccessDeniedError)
 async def _(url: str) -> None:
-    async with at(re.sub(r"//[^@/]*@", "//stranger@", url)):  # whom a server that trusts its users knows not
+    parts = urlsplit(url)
+    stranger = parts._replace(netloc=f"stranger:wrong@{parts.netloc.rpartition('@')[2]}")
+    async with at(stranger.geturl()):
         pass
 
 

@@ -87,8 +87,7 @@ def test_every_link_of_the_readme_and_the_docs_leads_somewhere_on_github_too():
 
 DIRECTIVE = re.compile(r"^::: (\S+)$", re.MULTILINE)
 PUBLIC = ("abathur", "abathur.errors", "abathur.moving", "abathur.schema", "abathur.script", "abathur.tasks")
-# Engines and tests drive scripts.
-NOT_FOR_USERS = {"abathur.script": {"drive", "drive_async", "start", "takes_now"}}
+NOT_FOR_USERS = {"abathur.script": {"drive", "drive_async", "start", "takes_now"}}  # for engines and tests
 
 
 def public(module: str) -> dict[str, Any]:

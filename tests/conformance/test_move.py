@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -507,3 +508,22 @@ async def test_what_was_moved_is_sound(place, pair, monkeypatch):
         await target.tasks.complete(claim)
     assert (await target.audit.verify()).ok
     assert await target.tasks.counts() == {"completed": 16, "ready": 4}
+
+
+async def test_databases_of_earlier_versions_go_to_postgresql_and_back(place, url, legacy_databases):
+    files = sorted(legacy_databases.glob("*.db"))
+    assert files
+    for file in files:
+        name = file.stem
+        source, there = place("file", name, environment=None), place("postgres", name, environment=None)
+        back = place("file", f"{name}.back", environment=None)
+        Path(url("file", name)).write_bytes(file.read_bytes())
+        await source.initialize()
+        fill_in = "UPDATE tasks SET last_updated_at = submitted_at WHERE last_updated_at IS NULL"
+        await source.engine.write(run, fill_in)  # in the one whose migration a crash has ended
+        first = await moving.move(source, there, only_declared=True)
+        second = await moving.move(there, back, only_declared=True)
+        assert first.tables == second.tables
+        assert second.left_behind == ()
+        assert str(await back.audit.head()) == str(await source.audit.head())
+        assert (await there.audit.verify()).ok

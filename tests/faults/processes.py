@@ -17,8 +17,8 @@ import time
 from typing import Any
 
 import abathur.engines.postgres  # noqa: F401  # the fork server imports it once, for all
-from abathur import Database, Statement, moving, sql
-from abathur.engines import clock
+from abathur import Database, Statement, moving, sql, tasks
+from abathur.engines import clock, postgres_connection
 from abathur.errors import LeaseLostError
 from abathur.moving import pages
 
@@ -219,12 +219,43 @@ async def holder(path: str) -> None:
         await db.run(hold)
 
 
+async def keeper(path: str, task_id: str, idle: str) -> None:
+    """Lock the row of a task and make another one; the test stops this process in between.
+
+    A server ends a transaction in which nothing happens for `idle`; it is then done again.
+    """
+    postgres_connection.IDLE_IN_TRANSACTION = idle  # type: ignore[misc]
+    new = tasks.new_task("made by the one that was stopped")
+    tries = 0
+
+    def keep(now: int) -> Any:
+        nonlocal tries
+        tries += 1
+        yield Statement("batches.brief", ids=f'["{task_id}"]')
+        say("holding")
+        if tries == 1:
+            sys.stdin.readline()
+        return (yield from tasks.enqueue([new], now))
+
+    async with database(path) as db:
+        await db.run(keep)
+    say(tries)
+
+
 async def clocked(offset: str, jitter: str, program: str, *arguments: str) -> None:
     """Run a program on a host whose wall clock the test sets: `offset` is a file with microseconds.
 
     All programs of one test share the file, as all processes of a host share its clock.
     """
     clock.time = SetClock(offset, float(jitter))  # type: ignore[assignment]
+    await PROGRAMS[program](*arguments)
+
+
+async def skewed(seconds: str, program: str, *arguments: str) -> None:
+    """Run a program on a host whose wall clock is wrong by so many seconds, whoever asks it."""
+    wrong, now, now_ns = float(seconds), time.time, time.time_ns
+    time.time = lambda: now() + wrong
+    time.time_ns = lambda: now_ns() + int(wrong * 1e9)
     await PROGRAMS[program](*arguments)
 
 
@@ -256,7 +287,9 @@ PROGRAMS = {
     "writer": writer,
     "mover": mover,
     "holder": holder,
+    "keeper": keeper,
     "clocked": clocked,
+    "skewed": skewed,
     "backups": backups,
 }
 

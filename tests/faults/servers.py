@@ -16,7 +16,12 @@ import asyncpg
 from tests import schemas
 from tests.postgres import Server
 
-DURABLE: Final = {"fsync": "on", "full_page_writes": "on", "log_min_messages": "warning"}
+DURABLE: Final = {
+    "fsync": "on",
+    "full_page_writes": "on",
+    "log_min_messages": "warning",
+    "deadlock_timeout": "50ms",  # in place of a second, so that a test of deadlocks is short
+}
 """As a server is by default. What was committed must be there whatever is done to its processes."""
 
 

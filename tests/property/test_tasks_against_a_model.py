@@ -32,10 +32,10 @@ from abathur import Claim, Database, LeaseLostError, Prerequisite
 from abathur.errors import IllegalMoveError
 from abathur.states import MOVES
 from abathur.times import moment
+from tests.property.clocks import SECOND, FakeClock
+from tests.property.operations import POLICIES
 
-SECOND = 1_000_000
 ENDED = ("completed", "failed", "cancelled")
-POLICIES = ("block", "fail", "cancel", "ignore")
 
 
 # -- the model -----------------------------------------------------------------------------------
@@ -113,19 +113,6 @@ class Model:
 
 
 # -- what may happen -----------------------------------------------------------------------------
-
-
-class FakeClock:
-    """A clock that only the test moves."""
-
-    def __init__(self) -> None:
-        self.time = 1_800_000_000 * SECOND
-
-    def now(self) -> int:
-        return self.time
-
-    def at_least(self, _: int) -> None:
-        """Nothing has been recorded that this clock has not shown."""
 
 
 class Operations(RuleBasedStateMachine):

@@ -20,7 +20,11 @@ from tests.unit.test_cli_every_command import AGENTS, CALLS, words
 
 EXITS = {"backup": 1, "doctor": None}
 """Commands that end otherwise than on a file: None is for what depends on the server's settings."""
-OFF = {"demo": "it works on a file of its own", "completion": "it has no database"}
+OFF = {
+    "demo": "it works on a file of its own",
+    "completion": "it has no database",
+    "move": "it has two, see below",
+}
 
 
 @pytest.fixture
@@ -150,17 +154,26 @@ def test_a_database_that_the_server_does_not_have_is_made_by_createdb_only(url):
 
 
 def test_a_role_that_may_not_use_the_schema_is_told_so(url, task):
-    schema, stranger = schema_of(url), f"{url}&role=pg_monitor"
-    refused = abathur("list", "--database", stranger)
-    assert (refused.exit_code, f"permission denied for schema {schema}" in refused.stderr) == (1, True)
-    assert "It may not use the schema" in abathur("doctor", "--database", stranger).output
-    execute(
-        url,
-        f"GRANT USAGE ON SCHEMA {schema} TO pg_monitor",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO pg_monitor",
-    )
-    assert task in abathur("list", "--database", stranger).output
-    assert "It may use the tables, and not alter them" in abathur("doctor", "--database", stranger).output
+    schema = schema_of(url)
+    execute(url, f"REVOKE ALL ON SCHEMA {schema} FROM CURRENT_USER")
+    for command in ("list", "init"):
+        refused = abathur(command, "--database", url)
+        assert (refused.exit_code, f"permission denied for schema {schema}" in refused.stderr) == (1, True)
+    assert "It may not use the schema" in abathur("doctor", "--database", url).output
+    execute(url, f"GRANT USAGE ON SCHEMA {schema} TO CURRENT_USER")
+    assert task in abathur("list", "--database", url).output
+    assert "It may use the tables, and not alter them" in abathur("doctor", "--database", url).output
+
+
+def test_a_database_is_moved_to_a_server_and_back(url, secret):
+    assert abathur("enqueue", "x", "--database", "here.db").exit_code == 0
+    for arguments in (("here.db", url), (url, "back.db"), (url, "other.db", "--json")):
+        result = abathur("move", *arguments)
+        assert result.exit_code == 0, result.output
+        assert secret not in result.output + result.stderr
+    again = abathur("move", url, "back.db")
+    assert again.exit_code == 1
+    assert secret not in again.output + again.stderr
 
 
 def test_an_altered_schema_is_a_finding_and_is_made_whole(url, task):

@@ -109,6 +109,14 @@ def test_numbers_that_sqlite_would_round_are_refused_and_others_are_converted():
         assert values.unfit(COLUMNS, [(*ROW[:4], lost)], "sqlite") is not None
 
 
+@pytest.mark.parametrize("dialect", ["sqlite", "postgres"])
+def test_null_is_refused_where_it_is_not_declared(dialect):
+    columns = [Column("a", "TEXT"), Column("b", "TEXT", not_null=True)]
+    assert values.unfit(columns, [(None, "x")], dialect) is None
+    found = values.unfit(columns, [("x", "x"), (None, None)], dialect)
+    assert found == (1, 1, "NULL, where there has to be a value")
+
+
 def test_a_column_whose_type_on_postgresql_is_another_one_is_judged_by_that():
     fraction = Column("seconds", "INTEGER", postgres="double precision")
     assert values.unfit([fraction], [(1.5,), (2,)], "postgres") is None
@@ -230,6 +238,27 @@ async def test_what_postgresql_cannot_hold_is_found_before_anything_is_copied(so
         for one in tables_of([LIBRARY]):
             if one.name != tasks.name:
                 assert (await db.read(pages.suspects, one)).rows == []
+
+
+async def test_a_half_migrated_database_is_moved_when_what_is_missing_in_it_was_filled(tmp_path):
+    older.first(tmp_path / "old.db")
+    # An older version died after it had added the column, and before it had filled it.
+    sql(tmp_path / "old.db", "ALTER TABLE tasks ADD COLUMN last_updated_at TIMESTAMP")
+    here, there = Database(tmp_path / "old.db"), Database(tmp_path / "new.db")
+    try:
+        with pytest.raises(UnmovableValueError, match="last_updated_at") as caught:
+            await moving.move(here, there, only_declared=True)
+        assert (caught.value.table, caught.value.column) == ("tasks", "last_updated_at")
+        assert "NULL" in caught.value.problem
+        sql(
+            tmp_path / "old.db",
+            "UPDATE tasks SET last_updated_at = submitted_at WHERE last_updated_at IS NULL",
+        )
+        await moving.move(here, there, only_declared=True)
+        assert len(await there.tasks.list()) == len(older.STATUSES)
+    finally:
+        await here.close()
+        await there.close()
 
 
 @pytest.mark.parametrize("version", older.ALL)

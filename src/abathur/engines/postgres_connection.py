@@ -175,7 +175,7 @@ async def transaction(raw: asyncpg.Connection, options: Options, begin: str) -> 
         raise
     finally:
         try:
-            if raw.is_in_transaction():
+            if not raw.is_closed() and raw.is_in_transaction():
                 await raw.execute("ROLLBACK")
         except DRIVER:  # it is lost, perhaps so that even asking it fails
             with contextlib.suppress(*DRIVER):

@@ -53,6 +53,8 @@ class Transient(Exception):  # noqa: N818  # a signal between the modules of thi
 
 def translate(error: BaseException, name: str, doing: str) -> AbathurError | Transient:
     """The typed error for what was raised while `doing` something with the database `name`."""
+    if isinstance(error, AbathurError):  # some are an OSError too, and pass by here again
+        return error
     if isinstance(error, (KeyError, OverflowError, UnicodeError)):
         return wrong_value(error, doing)
     if isinstance(error, asyncpg.PostgresError):

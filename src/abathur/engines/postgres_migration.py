@@ -43,7 +43,7 @@ class PostgresMigration:
             try:
                 return await self._try(begin, fn, args)
             except Transient as error:
-                # Writers lock tables in other orders: a migration beside them may be a deadlock's victim.
+                # Writers lock the tables in other orders, so a migration may be a deadlock's victim.
                 if error.lost or not left:
                     raise error.error from error
         raise AssertionError  # the last try has returned or raised

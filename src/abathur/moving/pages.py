@@ -117,7 +117,10 @@ _FITS: Final = {
 def suspects(moving: Moving) -> Script[Page]:
     """The first row of an SQLite table with a value that PostgreSQL cannot hold, found without copying."""
     forms = [(column, _FITS.get(type_on_postgres(column))) for column in moving.declared]
-    checks = [form.format(quoted(column.name)) for column, form in forms if form is not None] or ["true"]
+    checks = [form.format(quoted(column.name)) for column, form in forms if form is not None]
+    checks += [f"{quoted(column.name)} IS NOT NULL" for column in moving.declared if column.not_null]
+    if not checks:
+        return Page((), ())
     names = ", ".join(map(quoted, moving.columns))
     sql = f"SELECT {names} FROM {quoted(moving.name)} WHERE NOT ({' AND '.join(checks)}) LIMIT 1"
     rows = yield Built(sql, damaged=True)

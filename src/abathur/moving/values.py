@@ -42,6 +42,8 @@ def unfit(columns: Sequence[Column], rows: Sequence[Values], dialect: str) -> tu
     for at, (column, values) in enumerate(zip(columns, zip(*rows, strict=True), strict=True)):
         # What an application's own type for PostgreSQL holds, only the server knows.
         held = _HELD.get(type_on_postgres(column)) if dialect == "postgres" else _SQLITE
+        if column.not_null and None in values:
+            return values.index(None), at, "NULL, where there has to be a value"
         if not _is_suspect(held, values):
             continue
         for row, value in enumerate(values):
