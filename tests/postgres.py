@@ -193,7 +193,11 @@ def keep(place: Path) -> None:
         server = Server(place)
         server.make()
         server.start()
-        server.sql(f"CREATE ROLE {ROLE} LOGIN", f"GRANT CREATE ON DATABASE postgres TO {ROLE}")
+        server.sql(
+            f"CREATE ROLE {ROLE} LOGIN",
+            f"GRANT CREATE ON DATABASE postgres TO {ROLE}",
+            f"GRANT pg_monitor TO {ROLE}",
+        )
     except UnavailableError as error:
         sys.exit(str(error))
     (place / "url").write_text(server.url_of(ROLE))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from abathur import AuditHead
@@ -163,6 +165,22 @@ async def test_checkpoints_join_only_what_is_new(db):
     await db.audit.checkpoint()
     await db.audit.checkpoint()
     assert [row["last_seal"] for row in await db.read(select, "test.checkpoints")] == [5, 10]
+
+
+async def test_checkpoints_that_two_make_at_once_follow_each_other(make_db, processes):
+    one, other = await make_db(), await make_db()
+
+    async def write(db):
+        for n in range(60):
+            await db.tasks.enqueue(f"{n}")
+
+    async def look(db):
+        for _ in range(30):
+            await db.audit.checkpoint()
+
+    await asyncio.gather(*(job(db) for job in (write, look) for db in (one, other)))
+    report = await one.audit.verify()
+    assert report.ok, report
 
 
 async def test_a_task_that_was_removed_by_hand_is_named(db):

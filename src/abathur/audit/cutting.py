@@ -7,7 +7,7 @@ checkpoint. So what comes after the cut is as provable as before, and what came 
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from abathur import payload, times
 from abathur.audit.chain import start_of
@@ -25,22 +25,15 @@ MOST: Final = 4_000
 
 def cut(actor: str | None, now: int) -> Script[int]:
     """Cut off the oldest part of the trail in which no row of a task is left; returns how many seals."""
-    (at,) = yield Statement("audit.start")
-    starts_after = start_of(at["starts_after"])
-    if at["first_seal"] is None or starts_after is None:
+    if (yield from _place()) is None:
         return 0
-    kept = yield Statement("audit.first_kept", after=starts_after, pruned=PRUNED, cut=CUT)
-    found = yield Statement(
-        "audit.cut_at",
-        before=kept[0]["id"] if kept else None,
-        fewest=at["first_seal"] + FEWEST - 1,
-        most=at["first_seal"] + MOST - 1,
-    )
-    if not found:
-        return 0
-    checkpoint = found[0]
-    seals = int(checkpoint["last_seal"]) - int(at["first_seal"]) + 1
     yield from guard_up(now)
+    place = yield from _place()  # looked for again: who had the guard up before may have cut there
+    if place is None:
+        yield from guard_down()
+        return 0
+    starts_after, first_seal, checkpoint = place
+    seals = int(checkpoint["last_seal"]) - first_seal + 1
     yield Statement("audit.cut_rows", after=starts_after, last=checkpoint["last_row"])
     yield Statement("audit.cut_tombstones", last=checkpoint["last_row"])
     yield Statement("audit.cut_seals", last=checkpoint["last_seal"])
@@ -51,3 +44,19 @@ def cut(actor: str | None, now: int) -> Script[int]:
     said = payload.encode({**about, "seals": seals}, "the audit data")
     yield from append([(times.iso(now), None, CUT, said, actor)])
     return seals
+
+
+def _place() -> Script[tuple[int, int, Any] | None]:
+    """The last row from before the trail, its first seal, and the checkpoint at which it can be cut."""
+    (at,) = yield Statement("audit.start")
+    starts_after = start_of(at["starts_after"])
+    if at["first_seal"] is None or starts_after is None:
+        return None
+    kept = yield Statement("audit.first_kept", after=starts_after, pruned=PRUNED, cut=CUT)
+    found = yield Statement(
+        "audit.cut_at",
+        before=kept[0]["id"] if kept else None,
+        fewest=at["first_seal"] + FEWEST - 1,
+        most=at["first_seal"] + MOST - 1,
+    )
+    return (starts_after, int(at["first_seal"]), found[0]) if found else None

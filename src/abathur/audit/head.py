@@ -62,6 +62,7 @@ def head() -> Script[AuditHead]:
 
 def checkpoint(now: int) -> Script[bool]:
     """Join the seals since the last checkpoint into the next one. Returns whether there may be more."""
+    yield Statement("audit.lock_checkpoints")
     before = yield from _last_checkpoint()
     at = yield from _joined(before)
     if at.last_seal == before.last_seal:

@@ -67,6 +67,10 @@ SELECT id, ids, hash FROM audit_seals WHERE id > :after ORDER BY id LIMIT :limit
 -- last_checkpoint: where the head of the trail was computed last.
 SELECT last_seal, last_row, hash FROM audit_checkpoints ORDER BY last_seal DESC LIMIT 1
 
+-- lock_checkpoints: let nobody else make a checkpoint meanwhile: each says which one was before it.
+SELECT key FROM abathur_meta WHERE key = 'audit_starts_after'
+-- locking FOR NO KEY UPDATE
+
 -- add_checkpoint: keep the head of the trail.
 INSERT INTO audit_checkpoints (last_seal, last_row, previous, made_at, hash)
 VALUES (:last_seal, :last_row, :previous, :made_at, :hash)
