@@ -25,7 +25,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Workers": ("run", "workers"),
     "The trail": ("audit verify", "audit list", "audit head"),
-    "Operating": ("backup", "doctor", "prune", "completion"),
+    "Operating": ("backup", "move", "doctor", "prune", "completion"),
     "See it work": ("demo",),
 }  # fmt: skip
 """The headings of the page and the commands below each, as far as they exist."""

@@ -44,6 +44,10 @@ SETTINGS = {
 }
 
 
+ROLE = "tester"
+"""Who may make schemas, and is no superuser: nobody who uses the library has to be one."""
+
+
 class UnavailableError(Exception):
     """There is no server, and why."""
 
@@ -56,7 +60,7 @@ class Server:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        self.url = f"postgresql://postgres@/postgres?host={place}"
+        self.url = self.url_of("postgres")
         self._data = place / "data"
         self._user: dict[str, Any] = {}
         if os.geteuid() == 0:
@@ -65,28 +69,38 @@ class Server:
         copy = place / "programs" / PACKAGE / "postgres"
         self._programs = copy / "bin" if copy.exists() else programs()
 
+    def url_of(self, role: str) -> str:
+        """The URL of its database for a role; `url` is that of a superuser."""
+        return f"postgresql://{role}@/postgres?host={self.place}"
+
     def make(self, settings: Mapping[str, str] = SETTINGS) -> None:
         """Make the directory, and a new cluster in it."""
         self.place.mkdir(mode=0o700, exist_ok=True)
         if self._user:
             os.chown(self.place, self._user["user"], self._user["group"])
             self._make_executable()
-        self._run("initdb", "-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
+        options = ("-A", "trust", "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync")
+        self._run("initdb", "-D", self._data, *options)
         settings = {**settings, "unix_socket_directories": f"'{self.place}'"}
         with (self._data / "postgresql.conf").open("a") as config:
             config.writelines(f"{name} = {value}\n" for name, value in settings.items())
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
-        self._run("pg_ctl", "start", "-w", "-s", "-l", str(self._data / "log"))
+        self._run("pg_ctl", "-D", self._data, "start", "-w", "-s", "-l", self._data / "log")
+
+    def sql(self, *statements: str) -> None:
+        """Execute SQL as a superuser."""
+        commands = [word for sql in statements for word in ("-c", sql)]
+        self._run("psql", "-X", "-q", "-h", self.place, "-U", "postgres", *commands)
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server: `smart`, `fast`, or `immediate`, which is as good as killing it."""
-        self._run("pg_ctl", "stop", "-w", "-s", "-m", mode)
+        self._run("pg_ctl", "-D", self._data, "stop", "-w", "-s", "-m", mode)
 
-    def _run(self, program: str, *arguments: str) -> None:
+    def _run(self, program: str, *arguments: str | Path) -> None:
         done = subprocess.run(
-            [self._programs / program, "-D", self._data, *arguments],
+            [self._programs / program, *arguments],
             **self._user,
             cwd=self.place,
             stdin=subprocess.DEVNULL,
@@ -179,9 +193,10 @@ def keep(place: Path) -> None:
         server = Server(place)
         server.make()
         server.start()
+        server.sql(f"CREATE ROLE {ROLE} LOGIN", f"GRANT CREATE ON DATABASE postgres TO {ROLE}")
     except UnavailableError as error:
         sys.exit(str(error))
-    (place / "url").write_text(server.url)
+    (place / "url").write_text(server.url_of(ROLE))
     if os.fork():
         return  # who started us has no child to wait for
     os.setsid()

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from abathur import Database, Statement, config, errors
+from abathur import Database, Statement, config, errors, moving
 from abathur.cli.opening import database, refuse_strangers
 from abathur.cli.options import Settings
 from abathur.commands import CommandAgent
@@ -30,6 +30,7 @@ from abathur.engines import files
 from abathur.engines.checks import library
 from abathur.keeper import Running
 from abathur.schema import Column, Schema, Table
+from abathur.tasks import workers
 
 Provocation = Callable[[Path], Awaitable[Any]]
 PROVOCATIONS: dict[str, Provocation] = {}
@@ -347,6 +348,82 @@ async def _(directory: Path) -> None:
     )
     async with at(directory):
         pass
+
+
+@provokes(errors.UnfinishedMoveError)
+async def _(directory: Path) -> None:
+    with pytest.raises(InterruptedError):
+        await moved(directory, *RUNNING, stop_after=1)
+    async with Database(directory / "new.db"):
+        pass
+
+
+# --------------------------------------------------------------------------------------- moving it
+
+RUNNING = ("INSERT INTO task_keys (key, task_id, digest) VALUES ('key', 'id', 'digest')",)
+
+
+async def moved(
+    directory: Path, *statements: str, stop_after: int = 1000, meanwhile: str | None = None
+) -> moving.Moved:
+    """Move agents.db to new.db after these statements; `meanwhile` is executed at the first progress."""
+    async with at(directory):
+        pass
+    sql(directory / "agents.db", *statements)
+    calls = 0
+
+    def progress(*_: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1 and meanwhile is not None:
+            sql(directory / ("new.db" if "'move'" in meanwhile else "agents.db"), meanwhile)
+        if calls >= stop_after:
+            raise InterruptedError
+
+    here, there = at(directory), Database(directory / "new.db")
+    try:
+        return await moving.move(here, there, progress=progress)
+    finally:
+        await here.close()
+        await there.close()
+
+
+@provokes(errors.TargetNotEmptyError)
+async def _(directory: Path) -> None:
+    async with Database(directory / "new.db") as db:
+        await db.tasks.enqueue("Review the change")
+    await moved(directory)
+
+
+@provokes(errors.SourceInUseError)
+async def _(directory: Path) -> None:
+    who = workers.Announcement(id="1", name="host-1", agents={}, concurrency=1, host="host-1", pid=1)
+    async with at(directory) as db:
+        await db.run(workers.announce, who, True)
+    await moved(directory)
+
+
+@provokes(errors.LeftBehindError)
+async def _(directory: Path) -> None:
+    await moved(
+        directory, "CREATE TABLE shop_orders (id INTEGER PRIMARY KEY)", "INSERT INTO shop_orders VALUES (17)"
+    )
+
+
+@provokes(errors.UnmovableValueError)
+async def _(directory: Path) -> None:
+    key = "INSERT INTO task_keys (key, task_id, digest) VALUES ('key-17', CAST(x'61ff' AS TEXT), 'digest')"
+    await moved(directory, key)
+
+
+@provokes(errors.MoveDiffersError)
+async def _(directory: Path) -> None:
+    await moved(directory, *RUNNING, meanwhile="DELETE FROM task_keys")
+
+
+@provokes(errors.MoveConflictError)
+async def _(directory: Path) -> None:
+    await moved(directory, *RUNNING, meanwhile="UPDATE abathur_meta SET value = '' WHERE key = 'move'")
 
 
 # ------------------------------------------------------------------------------------ the database

@@ -86,7 +86,7 @@ def test_every_link_of_the_readme_and_the_docs_leads_somewhere_on_github_too():
 # --------------------------------------------------------------------------------------- reference
 
 DIRECTIVE = re.compile(r"^::: (\S+)$", re.MULTILINE)
-PUBLIC = ("abathur", "abathur.errors", "abathur.schema", "abathur.script", "abathur.tasks")
+PUBLIC = ("abathur", "abathur.errors", "abathur.moving", "abathur.schema", "abathur.script", "abathur.tasks")
 NOT_FOR_USERS = {"abathur.script": {"drive", "start", "takes_now"}}  # engines and tests drive scripts
 
 

@@ -18,6 +18,7 @@ from abathur.engines.base import Engine, Progress
 from abathur.engines.opening import make_engine
 from abathur.errors import (
     DatabaseClosedError,
+    EnvironmentMismatchError,
     InvalidInputError,
     MissingDatabaseError,
     NotInitializedError,
@@ -107,16 +108,34 @@ class Database:
         EngineError, and then nothing in the database was changed.
         """
         await self._open()
+        return await self._initialize(self._environment, verify=verify)
+
+    async def receive(self, environment: str, admit: ScriptFunction[object], *args: Any) -> migrate.Report:
+        """Open it as the target of a move, also where one was interrupted; `abathur.moving` calls this.
+
+        environment: that of the source. admit: a script that raises where nothing may be moved to, before
+        anything is made there; it is called with the name, the dialect, the schemas and `args`.
+        """
+        if self._environment not in (None, environment):
+            raise EnvironmentMismatchError(self.name, environment, str(self._environment))
+        if await self.exists():
+            await self._engine.read(admit, self._engine.name, self._engine.dialect, self._schemas, *args)
+        return await self._initialize(environment, receives=True)
+
+    async def _initialize(
+        self, environment: str | None, *, verify: bool = False, receives: bool = False
+    ) -> migrate.Report:
         report = await migrate.migrate(
             self._engine,
             self._schemas,
             version=__version__,
-            environment=self._environment,
+            environment=environment,
             probe=probe,
             backup=self._backup,
             verify=verify,
             adopt=self._adopt,
             project=self._project,
+            receives=receives,
         )
         if self._state == "open":  # it may have been closed meanwhile
             self._state = "initialized"
@@ -198,7 +217,8 @@ class Database:
             raise DatabaseClosedError
         if self._state == "new":
             await self._engine.open()
-            self._state = "open"
+            if self._state == "new":  # it may have been closed meanwhile
+                self._state = "open"
 
     # -- features ------------------------------------------------------------------------------
 
@@ -265,6 +285,11 @@ class Database:
     def name(self) -> str:
         """The path or URL, for messages; never with a password."""
         return self._engine.name
+
+    @property
+    def schemas(self) -> tuple[Schema, ...]:
+        """What is declared: the library's tables first, then the application's."""
+        return self._schemas
 
     @property
     def engine(self) -> Engine:

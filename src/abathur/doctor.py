@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -55,26 +54,15 @@ async def examine(
     found += [_stamp(seen, engine.dialect), _versions(seen), *_schema(planned, seen, declared)]
     if planned.conflicts or any(isinstance(step, _IN_THE_WAY) for step in planned.steps):
         return found  # its tasks cannot be read yet as ours are
-    for script in (_lost_leases, _adrift, _overdue, _dead_ends, _unclaimed, _clock):
-        try:
-            found += await engine.read(script, await _moment(engine))
-        except (OpenError, EngineError) as error:
-            return [*found, _refused(error)]  # damaged pages, say
+    try:
+        at = await engine.clock()
+        for script in (_lost_leases, _adrift, _overdue, _dead_ends, _unclaimed, _clock):
+            found += await engine.read(script, at)
+    except (OpenError, EngineError) as error:
+        return [*found, _refused(error)]  # damaged pages, say
     if deep:
         found.append(await _trail(engine))
     return found
-
-
-async def _moment(engine: Engine) -> int:
-    """The moment now by the clock that others go by: the server's, or that of this machine as it is set."""
-    if engine.dialect == "sqlite":
-        return time.time_ns() // 1000  # the engine's own never goes back, so it would not show what is wrong
-    return await engine.read(_now)
-
-
-def _now(now: int) -> Script[int]:
-    yield from ()
-    return now
 
 
 def _refused(error: AbathurError) -> Finding:

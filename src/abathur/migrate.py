@@ -28,6 +28,7 @@ from abathur.errors import (
     OpenError,
     SchemaConflictError,
     StatementError,
+    UnfinishedMoveError,
 )
 from abathur.ids import new_id
 from abathur.schema.apply import Progress, Work, converge, count_rows, look
@@ -39,6 +40,8 @@ from abathur.schema.steps import AddConstraint, CreateIndex, Step
 from abathur.script import Script, ScriptFunction
 
 BACKUPS_KEPT: Final = 2
+MOVE: Final = "move"
+"""The row of the stamp that says that the database is the target of a move that is not finished."""
 
 
 @frozen(kw_only=True)
@@ -69,6 +72,8 @@ class _Wish:
     environment: str | None
     project: str
     adopt: bool
+    receives: bool = False
+    """Whether as the target of a move, which may not be finished."""
     database_id: str = field(factory=new_id)
     """For a database that has none yet."""
 
@@ -110,17 +115,18 @@ async def migrate(
     verify: bool = False,
     adopt: bool = False,
     project: str | None = None,
+    receives: bool = False,
 ) -> Report:
     """Bring the database to the declared schemas.
 
     `environment` None accepts the one in the stamp and gives "development" to a database without a
     stamp. `probe` is a script that uses the tables; it is run after the steps and undone. `verify`
-    inspects even if the stamp says that nothing has changed. Raises an OpenError if the database
-    cannot be opened as it is, and an EngineError if the disk or the lock failed; either way nothing
-    was changed.
+    inspects even if the stamp says that nothing has changed. `receives` opens the target of a move
+    that is not finished, too. Raises an OpenError if the database cannot be opened as it is, and an
+    EngineError if the disk or the lock failed; either way nothing was changed.
     """
     began = time.monotonic()
-    wish = _wish(version, environment, project, adopt=adopt)
+    wish = evolve(_wish(version, environment, project, adopt=adopt), receives=receives)
     if await engine.exists():
         seen = await engine.read(fingerprint, engine.dialect)
         options = _admit(seen, engine, wish)
@@ -233,6 +239,8 @@ def _admit(seen: Fingerprint, engine: Engine, wish: _Wish) -> Options:
     needed = meta.get("min_reader_version", "0")
     if is_older(wish.version, needed):
         raise NewerSchemaError(engine.name, needed, wish.version)
+    if MOVE in meta and not wish.receives:
+        raise UnfinishedMoveError(engine.name)
     if stamped is not None and wish.environment not in (None, stamped):
         raise EnvironmentMismatchError(engine.name, stamped, str(wish.environment))
     return _options(engine, wish, stamped, meta.get("database_id"))

@@ -73,15 +73,16 @@ class Statement:
 
 
 class Built:
-    """SQL that was put together at run time. Only the code of the schema may yield it.
+    """SQL that was put together at run time. Only the code of the schema, and that of a move, may yield it.
 
-    `sql` has a `?` for each value of `params`.
+    `sql` has a `?` for each value of `params`. damaged: as for a Statement.
     """
 
-    __slots__ = ("name", "params", "sql")
+    __slots__ = ("damaged", "name", "params", "sql")
 
-    def __init__(self, sql: str, params: Sequence[Any] = ()) -> None:
+    def __init__(self, sql: str, params: Sequence[Any] = (), *, damaged: bool = False) -> None:
         self.sql = sql
+        self.damaged = damaged
         self.params = params
         self.name = " ".join(sql.split())[:60]
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from abathur import Database
+from tests.conformance import tampering
 from tests.conformance.checks import QUERIES, check_invariants
-from tests.conformance.tampering import tamper as tamper_with
 from tests.schemas import Prepared, place
 
 ENGINES: Mapping[str, frozenset[str]] = {
@@ -26,6 +26,8 @@ ENGINES: Mapping[str, frozenset[str]] = {
 """Each engine with its capabilities. A test asks for a capability by the fixture of that name."""
 
 CAPABILITIES = frozenset().union(*ENGINES.values())
+OF_THE_SUITE = frozenset({"loose_types"})
+"""Those that no engine declares, because only a test asks for them."""
 
 COMMON: Mapping[str, Any] = {"environment": "test", "durability": "normal"}
 """What databases are opened with. What a sync is for shows only when the power fails: tests/faults."""
@@ -151,9 +153,15 @@ def processes(engine: str, url: str) -> str:
 
 
 @pytest.fixture
+def outside(processes: str) -> Callable[..., Awaitable[list[Mapping[str, Any]]]]:
+    """Executes SQL on a connection that is not the library's."""
+    return partial(tampering.execute, processes)
+
+
+@pytest.fixture
 def tamper(processes: str) -> Callable[..., Awaitable[list[Mapping[str, Any]]]]:
-    """Executes SQL on a connection of its own, without the triggers that protect the trail."""
-    return partial(tamper_with, processes)
+    """The same, without the triggers that protect the trail."""
+    return partial(tampering.tamper, processes)
 
 
 @pytest.fixture

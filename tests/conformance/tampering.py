@@ -9,7 +9,9 @@ from typing import Any
 
 import asyncpg
 
+from abathur import Statement
 from abathur.engines.urls import Server, target_of
+from abathur.script import Script
 
 TABLES = ("audit", "audit_seals", "audit_checkpoints", "audit_tombstones")
 """The tables that triggers keep as they were written."""
@@ -30,6 +32,13 @@ UNGUARD = {
 }
 """The statements by which all of them are taken away."""
 
+
+def unguard() -> Script[None]:
+    """A script that takes all of them away."""
+    for name in UNGUARD:
+        yield Statement(name)
+
+
 WIND_BACK = {
     "sqlite": "UPDATE sqlite_sequence SET seq = :row WHERE name = 'audit'",
     "postgres": "UPDATE abathur_meta SET value = CAST(CAST(:row AS BIGINT) AS TEXT)"
@@ -38,26 +47,30 @@ WIND_BACK = {
 """Makes the last id that was given to a row of the trail a lower one."""
 
 
-async def tamper(url: str, *statements: str) -> list[Mapping[str, Any]]:
-    """Execute SQL on a connection of one's own, without the triggers. Returns the rows of the last one."""
+async def execute(url: str, *statements: str) -> list[Mapping[str, Any]]:
+    """Execute SQL on a connection of one's own. Returns the rows of the last statement."""
+    found: list[Any] = []
     server = target_of(url)
     if isinstance(server, Server):
-        settings = {"search_path": server.schema}
-        connection = await asyncpg.connect(server.dsn, server_settings=settings)
+        connection = await asyncpg.connect(server.dsn, server_settings={"search_path": server.schema})
         try:
-            for table in TABLES:
-                await connection.execute(f"ALTER TABLE {table} DISABLE TRIGGER USER")
-            found: list[Any] = []
             for sql in statements:
                 found = await connection.fetch(sql)
-            return [dict(row) for row in found]
         finally:
             await connection.close()
-    with closing(sqlite3.connect(server, isolation_level=None)) as file:
-        file.row_factory = sqlite3.Row
-        for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-            file.execute(f"DROP TRIGGER {name}")
-        found = []
-        for sql in statements:
-            found = file.execute(sql).fetchall()
-        return [dict(row) for row in found]
+    else:
+        with closing(sqlite3.connect(server, isolation_level=None)) as file:
+            file.row_factory = sqlite3.Row
+            for sql in statements:
+                found = file.execute(sql).fetchall()
+    return [dict(row) for row in found]
+
+
+async def tamper(url: str, *statements: str) -> list[Mapping[str, Any]]:
+    """The same without the triggers that protect the trail."""
+    if isinstance(target_of(url), Server):
+        disable = [f"ALTER TABLE {table} DISABLE TRIGGER USER" for table in TABLES]
+    else:
+        found = await execute(url, "SELECT name FROM sqlite_master WHERE type = 'trigger'")
+        disable = [f"DROP TRIGGER {row['name']}" for row in found]
+    return await execute(url, *disable, *statements)

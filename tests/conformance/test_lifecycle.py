@@ -97,6 +97,20 @@ async def test_many_initialize_at_once(unopened):
         await db.close()
 
 
+@pytest.mark.parametrize("turns", [0, 1, 2, 5, 20])
+async def test_a_close_in_the_middle_of_opening_leaves_nothing_behind(unopened, turns):
+    """The leak check of the suite looks for the threads and descriptors."""
+    db = unopened()
+    opening = asyncio.create_task(db.initialize())
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await db.close()
+    (answer,) = await asyncio.gather(opening, return_exceptions=True)
+    assert isinstance(answer, DatabaseClosedError) or not isinstance(answer, BaseException), answer
+    with pytest.raises(DatabaseClosedError):
+        await db.initialize()
+
+
 async def test_a_body_that_raises_closes_the_database(unopened):
     with pytest.raises(KeyError):
         async with unopened() as db:
@@ -105,7 +119,7 @@ async def test_a_body_that_raises_closes_the_database(unopened):
         _ = db.tasks
 
 
-async def test_what_was_accepted_is_finished_by_close(unopened, file):
+async def test_what_was_accepted_is_finished_by_close(unopened, processes):
     db = unopened()
     await db.initialize()
     calls = [asyncio.create_task(db.tasks.enqueue(f"{n}")) for n in range(200)]
@@ -190,18 +204,25 @@ def test_trio_is_refused(unopened):
         anyio.run(unopened().initialize, backend="trio")
 
 
-async def test_the_environment_of_the_stamp_has_to_be_the_one_asked_for(db, unopened, file):
-    before = file.read_bytes()
+async def test_the_environment_of_the_stamp_has_to_be_the_one_asked_for(db, unopened, processes):
     for wrong in ("production", "development"):
         other = unopened(environment=wrong)
         with pytest.raises(EnvironmentMismatchError, match=f"is a test database, and {wrong}") as caught:
             await other.initialize()
         await other.close()
         assert (caught.value.found, caught.value.wanted) == ("test", wrong)
-    assert file.read_bytes() == before
-    other = Database(file)
+    other = Database(processes)
     assert (await other.initialize()).environment == "test"
     await other.close()
+
+
+async def test_another_environment_is_refused_without_a_change_of_the_file(db, unopened, file):
+    before = file.read_bytes()
+    other = unopened(environment="production")
+    with pytest.raises(EnvironmentMismatchError):
+        await other.initialize()
+    await other.close()
+    assert file.read_bytes() == before
 
 
 async def test_the_environment_may_come_from_a_variable(unopened, monkeypatch):
@@ -344,7 +365,7 @@ async def test_close_ends_although_another_process_holds_the_lock(unopened, file
         assert len(await again.tasks.list()) == 1
 
 
-def test_a_database_does_not_cross_a_fork(file, processes):
+def test_a_database_does_not_cross_a_fork(processes):
     code = """
         import asyncio, os, sys, warnings
         warnings.simplefilter("ignore")
@@ -382,7 +403,7 @@ def test_a_database_does_not_cross_a_fork(file, processes):
 
         asyncio.run(main())
     """
-    done = python(code, file)
+    done = python(code, processes)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["refused"] * 4 + ["['x', 'z']"]
 

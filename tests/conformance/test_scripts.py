@@ -37,7 +37,8 @@ QUERIES = {
     "shop.link": "UPDATE shop_orders SET task_id = :task_id WHERE id = :id",
     "shop.all": "SELECT id, what, task_id FROM shop_orders ORDER BY id",
     "shop.one": (
-        "SELECT :a AS a, ':b' AS b, \"what\" FROM shop_orders -- :c\n WHERE id = :id /* :d */ AND :a = :a"
+        "SELECT CAST(:a AS INTEGER) AS a, ':b' AS b, \"what\" FROM shop_orders -- :c\n"
+        " WHERE id = :id /* :d */ AND CAST(:a AS INTEGER) = CAST(:a AS INTEGER)"
     ),
     "shop.nothing": "SELECT nothing FROM nowhere",
     "shop.nonsense": "SELEKT 1",
@@ -273,7 +274,7 @@ async def test_the_names_of_the_library_cannot_be_taken(unopened):
         unopened(queries={"tasks.insert": "SELECT 1"})
 
 
-async def test_statements_may_come_from_a_directory(tmp_path, url):
+async def test_statements_may_come_from_a_directory(tmp_path, url, dialect):
     from abathur import Database
 
     queries = tmp_path / "queries"
@@ -282,7 +283,8 @@ async def test_statements_may_come_from_a_directory(tmp_path, url):
         "-- add: an order.\nINSERT INTO shop_orders (id, what) VALUES (:id, :what);\n\n"
         "-- all: them.\nSELECT id FROM shop_orders\n"
     )
-    (queries / "shop2.postgres.sql").write_text("-- other: of another dialect.\nSELECT 1\n")
+    other = {"sqlite": "postgres", "postgres": "sqlite"}[dialect]
+    (queries / f"shop2.{other}.sql").write_text("-- other: of another dialect.\nSELECT 1\n")
     async with Database(url, schema=SHOP, queries=queries, environment="test") as db:
         await db.run(_yield("shop.add", id=4, what="x"))
         (row,) = await db.run(_yield("shop.all"))

@@ -9,7 +9,7 @@ from abathur.audit import Chain, append
 from abathur.errors import ConstraintError, InvalidInputError
 from abathur.script import Emit
 from tests.conformance.checks import execute, select
-from tests.conformance.tampering import UNGUARD, WIND_BACK
+from tests.conformance.tampering import UNGUARD, WIND_BACK, unguard
 
 SQL = {
     **UNGUARD,
@@ -36,8 +36,7 @@ async def db(unopened, initialized):
             await db.tasks.enqueue(f"{n}")
             if n == 4:
                 await db.audit.checkpoint()
-        for name in UNGUARD:
-            await db.run(execute, name)
+        await db.run(unguard)
         yield db
     finally:
         await db.close()

@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -18,8 +19,12 @@ from tests.conftest import require
 from tests.faults.budget import SECONDS, Budget
 from tests.faults.children import start
 from tests.faults.nursery import Nursery
+from tests.faults.servers import Victim
+from tests.postgres import UnavailableError
 
 __all__ = ["budget", "path", "start"]
+
+Place = TypeVar("Place", Path, str)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,8 +39,8 @@ def budget(record_property: Callable[[str, object], None]) -> Budget:
     return Budget.from_environment(record_property)
 
 
-def new_database(path: Path) -> Path:
-    """Make a database with no task in it, and close it."""
+def new_database(path: Place) -> Place:
+    """Make a database with no task in it, and close it. A text is a URL."""
 
     async def make() -> None:
         async with Database(path, environment="test"):
@@ -103,3 +108,17 @@ def fast(tmp_path: Path) -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory(prefix="abathur-", dir=memory) as place:
         yield Path(place)
+
+
+@pytest.fixture(scope="session")
+def victim(request: pytest.FixtureRequest) -> Iterator[Victim]:
+    """A PostgreSQL server that faults may be done to; nobody else uses it."""
+    with tempfile.TemporaryDirectory(prefix="abathur-victim-") as place:
+        server = Victim(Path(place))
+        try:
+            server.make()
+        except UnavailableError as error:
+            require(request, "postgres", str(error))
+        server.start()
+        yield server
+        server.stop()

@@ -16,9 +16,11 @@ import threading
 import time
 from typing import Any
 
-from abathur import Database, Statement, sql
+import abathur.engines.postgres  # noqa: F401  # the fork server imports it once, for all
+from abathur import Database, Statement, moving, sql
 from abathur.engines import clock
 from abathur.errors import LeaseLostError
+from abathur.moving import pages
 
 
 def say(*words: object) -> None:
@@ -127,20 +129,35 @@ def take_the_fence_out() -> None:
             text = query.sql
             if name == "batches.held":
                 # `held` answers with the row's fence, which its callers compare: answer with the claim's.
-                text = text.replace("t.fence, ", "json_extract(claim.value, '$[1]') AS fence, ")
-                text = text.replace("t.fence = json_extract(claim.value, '$[1]') AND ", "")
+                given = _GIVEN[dialect]
+                text = text.replace("t.fence, ", f"{given} AS fence, ").replace(f"t.fence = {given} AND ", "")
             text = re.sub(r" AND fence = :fence\b", "", text)
             found[name] = sql.Query(name, query.purpose, text)
         return found
 
     sql.read_directory = mutated
     sql.library.cache_clear()
-    held = sql.library("sqlite")["batches.held"].sql
-    assert "t.fence" not in held, held
-    assert ":fence" not in sql.library("sqlite")["tasks.complete"].sql
+    for dialect in sql.DIALECTS:
+        held = sql.library(dialect)["batches.held"].sql
+        assert "t.fence" not in held, held
+        assert ":fence" not in sql.library(dialect)["tasks.complete"].sql
 
 
-async def submitter(path: str, keys: str) -> None:
+_GIVEN = {"sqlite": "json_extract(claim.value, '$[1]')", "postgres": "CAST(claim.value ->> 1 AS BIGINT)"}
+"""A claim's fence in `batches.held`."""
+
+
+async def initializer(path: str) -> None:
+    """Initialize, all at the same moment; say how many steps there were."""
+    db = database(path)
+    say("ready")
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+    report = await db.initialize()
+    say(len(report.steps))
+    await db.close()
+
+
+async def submitter(path: str, keys: str, prefix: str) -> None:
     """Enqueue one task for each key; say the ids in the order of the keys."""
     async with database(path) as db:
         say("ready")
@@ -148,7 +165,7 @@ async def submitter(path: str, keys: str) -> None:
         for start in range(0, int(keys), 10):
             made = await asyncio.gather(
                 *(
-                    db.tasks.enqueue(f"task {n}", key=f"key {n}", input={"n": n})
+                    db.tasks.enqueue(f"task {n}", key=f"{prefix} {n}", input={"n": n})
                     for n in range(start, min(start + 10, int(keys)))
                 )
             )
@@ -176,6 +193,18 @@ async def backups(path: str, target: str) -> None:
             say("begin", number)
             await db.backup(f"{target}-{number}.db")
             say("done", number)
+
+
+async def mover(path: str, target: str, rows: str) -> None:
+    """Move a database, so many rows in a transaction; say how far it is, and the digests at the end."""
+    pages.MOST = int(rows)  # type: ignore[misc]
+    here, there = Database(path), Database(target)
+    try:
+        done = await moving.move(here, there, progress=say)
+        say("moved", *(one.digest for one in done.tables))
+    finally:
+        await here.close()
+        await there.close()
 
 
 async def holder(path: str) -> None:
@@ -223,7 +252,9 @@ PROGRAMS = {
     "worker": worker,
     "zombie": zombie,
     "submitter": submitter,
+    "initializer": initializer,
     "writer": writer,
+    "mover": mover,
     "holder": holder,
     "clocked": clocked,
     "backups": backups,

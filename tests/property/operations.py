@@ -92,17 +92,13 @@ NEW = {
     "input": PAYLOAD,
 }
 REF = st.sampled_from(["a", "b", "c"])
+OF_MANY = {"ref": st.none() | REF, "after": st.lists(REF, max_size=2), "part_of": st.none() | REF}
 WRITES = (
     call("enqueue", prompt=st.sampled_from(["one", "two"]), **NEW),
     call("enqueue", prompt=st.just("plain"), agent_type=AGENT_TYPE),
     call(
         "enqueue_many",
-        many=st.lists(
-            st.fixed_dictionaries(
-                {**NEW, "ref": st.none() | REF, "after": st.lists(REF, max_size=2), "part_of": st.none() | REF}
-            ),
-            max_size=4,
-        ),
+        many=st.lists(st.fixed_dictionaries({**NEW, **OF_MANY}), max_size=4),
     ),
     call(
         "claim",
@@ -303,12 +299,14 @@ class World:
 
     def claim(self, at: int) -> Any:
         """One of the claims, most of which are lost long ago; -1 is the newest."""
-        return self.claims[at % len(self.claims) if at >= 0 else max(at, -len(self.claims))] if self.claims else None
+        if not self.claims:
+            return None
+        return self.claims[at % len(self.claims) if at >= 0 else max(at, -len(self.claims))]
 
     # -- operations --------------------------------------------------------------------------
 
     def _new(self, **given: Any) -> dict[str, Any]:
-        later, deadline, parent = given.pop("later", None), given.pop("deadline", None), given.pop("parent", None)
+        later, deadline, parent = (given.pop(name, None) for name in ("later", "deadline", "parent"))
         waits = [Prerequisite(self.task(at), policy) for at, policy in given.pop("waits", ())]
         once = {one.task: one for one in waits if one.task != "nobody"}
         return {
@@ -326,10 +324,9 @@ class World:
     async def _enqueue_many(self, many: list[dict[str, Any]]) -> list[Task]:
         made = []
         for given in many:
-            after, part_of = given["after"], given["part_of"]
-            new = self._new(**{name: value for name, value in given.items() if name not in ("after", "part_of")})
-            new["depends_on"] += dict.fromkeys(after)
-            new["parent"] = part_of or new["parent"]
+            new = self._new(**given)
+            new["depends_on"] += dict.fromkeys(new.pop("after"))
+            new["parent"] = new.pop("part_of") or new["parent"]
             made.append(new)
         return await self.db.tasks.enqueue_many(made)
 
@@ -447,11 +444,10 @@ class World:
     async def everything(self) -> dict[str, Any]:
         """All that can be seen at the end: every task with its attempts and edges, the trail, the counts."""
         found = await self.db.tasks.list(limit=10_000)
+        of_each = (self.db.tasks.attempts, self.db.tasks.prerequisites, self.db.tasks.why)
         return {
             "tasks": self.plain(found),
-            "attempts": self.plain([await self.db.tasks.attempts(task) for task in found]),
-            "edges": self.plain([await self.db.tasks.prerequisites(task) for task in found]),
-            "why": self.plain([str(await self.db.tasks.why(task)) for task in found]),
+            **{method.__name__: self.plain(await asyncio.gather(*map(method, found))) for method in of_each},
             "trail": self.plain(await self.db.audit.list(limit=10_000)),
             "counts": self.plain(await self._counts()),
             "verified": self.plain(await self.db.audit.verify()),

@@ -12,20 +12,19 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from abathur import Database
 from tests.conformance.checks import QUERIES as CHECKS
 from tests.conformance.checks import check_invariants
 from tests.property.clocks import FakeClock
 from tests.property.operations import OPERATIONS, QUERIES, SHOP, Operation, World
+from tests.schemas import Prepared, place
 
 EXAMPLES = int(os.environ.get("ABATHUR_EXAMPLES", "50"))
 """Sequences; more of them for a long run."""
@@ -62,14 +61,14 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 async def agree(worlds: Sequence[World], operations: Sequence[Operation]) -> None:
     """Do everything to each of the worlds, and compare."""
     first = worlds[0]
-    for place, operation in enumerate(operations):
+    for number, operation in enumerate(operations):
         at = first.clock.time
         answers = []
         for world in worlds:
             world.clock.time = at  # one clock for all, and the operation may be that time passes
             answers.append(await world.do(operation))
         for world, answer in zip(worlds[1:], answers[1:], strict=True):
-            assert answer == answers[0], f"{place}: {operation} on {world.db.name} and {first.db.name}"
+            assert answer == answers[0], f"{number}: {operation} on {world.db.name} and {first.db.name}"
         SEEN["operations"] += 1
         SEEN["refused"] += isinstance(answers[0], str) and "Error" in answers[0]
     ends = [await world.everything() for world in worlds]
@@ -82,38 +81,51 @@ async def agree(worlds: Sequence[World], operations: Sequence[Operation]) -> Non
     SEEN["examples"] += 1
 
 
-@asynccontextmanager
-async def file_and_memory(template: Path) -> AsyncIterator[list[World]]:
+class Shop(Prepared):
+    """A schema of the server with the application's table, for one sequence after the other."""
+
+    async def _initialize(self, url: str) -> None:
+        async with database(url, FakeClock()):
+            pass
+
+
+@pytest.fixture(scope="module")
+def server(postgres_server: str) -> Iterator[Shop]:
+    shop = Shop(postgres_server)
+    yield shop
+    shop.remove()
+
+
+async def run(urls: Sequence[str | Path], operations: Sequence[Operation]) -> None:
     clock = FakeClock()
-    with tempfile.TemporaryDirectory(prefix="abathur-") as place:
-        shutil.copy(template, place)
-        async with AsyncExitStack() as stack:
-            urls = (Path(place) / template.name, ":memory:")
-            yield [
-                World(await stack.enter_async_context(database(url, clock)), clock) for url in urls
-            ]
+    async with AsyncExitStack() as stack:
+        opened = [await stack.enter_async_context(database(url, clock)) for url in urls]
+        await agree([World(db, clock) for db in opened], operations)
 
 
 @pytest.mark.slow
 @pytest.mark.row("R13")
 def test_the_engines_answer_alike_whatever_is_asked_of_them(
-    template: Path, figure: Callable[[str], None]
+    template: Path, server: Shop, figure: Callable[[str], None]
 ) -> None:
     SEEN.clear()
 
-    async def run(operations: list[Operation]) -> None:
-        async with file_and_memory(template) as worlds:
-            await agree(worlds, operations)
-
     @settings(
-        max_examples=EXAMPLES, phases=PHASES, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+        max_examples=EXAMPLES,
+        phases=PHASES,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
     @given(OPERATIONS)
     def agreed(operations: list[Operation]) -> None:
-        asyncio.run(run(operations))
+        with tempfile.TemporaryDirectory(prefix="abathur-") as directory:
+            file = Path(shutil.copy(template, directory))
+            try:
+                asyncio.run(run([file, ":memory:", place(server.server, server.take())], operations))
+            finally:
+                server.give_back()
 
     agreed()
     figure(
-        f"R13: {SEEN['examples']} sequences of {SEEN['operations']:,} operations, {SEEN['refused']:,} of them "
-        f"refused, on {SEEN['tasks']:,} tasks: the engines agree"
+        f"R13: {SEEN['examples']} sequences of {SEEN['operations']:,} operations, {SEEN['refused']:,} of "
+        f"them refused, on {SEEN['tasks']:,} tasks: the engines agree"
     )

@@ -65,6 +65,7 @@ CALLS: dict[str, Call] = {
     "audit verify": Call("", "--head nope", HERE),
     "prune": Call("--completed 30d"),
     "backup": Call("copy.db", "abathur.db", HERE),
+    "move": Call("abathur.db copy.db", "nowhere.db copy.db"),
     "doctor": Call(""),
     "completion": Call("bash"),
     "demo": Call("--files 1 --workers 2 --pace 0"),
@@ -94,6 +95,11 @@ TAKES_ID = sorted(
     for name, command in COMMANDS.items()
     if any(isinstance(one.type, TaskId) and isinstance(one, click.Argument) for one in command.params)
 )
+
+
+def takes_database(command: str) -> bool:
+    """Whether the command is about the one database that is meant; `move` names two itself."""
+    return any("--database" in one.opts for one in COMMANDS[command].params)
 
 
 def abathur(*arguments: str) -> Result:
@@ -145,7 +151,8 @@ def test_success_is_one_json_document(command, task):
 def test_an_error_is_one_json_document(command, task):
     call = CALLS[command]
     database = call.bad_database if call.bad else NOWHERE
-    result = abathur(*words(command, call.bad or call.good, task), "--json", "--database", database)
+    where = ["--database", database] if takes_database(command) else []
+    result = abathur(*words(command, call.bad or call.good, task), "--json", *where)
     assert (result.exit_code, result.stdout) == (1, ""), result.stdout
     (line,) = result.stderr.splitlines()
     error = json.loads(line)["error"]

@@ -399,3 +399,13 @@ async def test_a_constraint_that_is_checked_late_is_no_obstacle_to_filling(db: a
     table = Table("t", (KEY, Column("up", "TEXT"), A), unique=(("a", "id"),))
     await apply(db, Schema("app", (table,), backfills=(Backfill("t", "a", "'x'"),)))
     assert await rows(db, "SELECT a FROM t") == [("x",)]
+
+
+async def test_a_column_that_points_to_another_table_comes_with_its_foreign_key(
+    db: asyncpg.Connection,
+) -> None:
+    await db.execute("CREATE TABLE t (id text PRIMARY KEY)")
+    up = Column("up", "TEXT", references=Reference("later", on_delete="SET NULL"))
+    await apply(db, Schema("app", (Table("t", (KEY, up)), Table("later", (KEY,)))))
+    with pytest.raises(asyncpg.ForeignKeyViolationError):
+        await db.execute("INSERT INTO t VALUES ('1', 'nowhere')")

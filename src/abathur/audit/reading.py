@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -93,7 +94,9 @@ def bounds() -> Script[Bounds]:
 
 
 def _whole_number(value: object) -> int | None:
-    """What SQLite keeps in a table that takes any value."""
+    """What is kept as text on PostgreSQL, and on SQLite in a table that takes any value."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
+        return int(value)
     return value if isinstance(value, int) else None
 
 

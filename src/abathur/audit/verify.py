@@ -246,7 +246,8 @@ class Check:
         if bounds.unsealed:
             raise Bad(bounds.unsealed, f"Row {bounds.unsealed} is covered by no seal: it was inserted.")
         if bounds.issued is None:
-            raise Bad(None, "The last id that was given to a row cannot be read from sqlite_sequence.")
+            where = "sqlite_sequence (on PostgreSQL the key audit_issued of abathur_meta)"
+            raise Bad(None, f"The last id that was given to a row cannot be read from {where}.")
         if bounds.issued >= self.next_row:
             gone = f"Rows {self.next_row} to {bounds.issued} and their seals were removed."
             raise Bad(self.next_row, gone)

@@ -44,8 +44,10 @@ class Engine(Protocol):
     """What it can do beyond the common part: ``file``, ``processes`` (several may use it), ``backup``."""
     name: str
     """The path or URL for messages, without a password."""
-    address: str
-    """The path or URL by which another process opens it. It may hold a password, and is never shown."""
+
+    @property
+    def address(self) -> str:
+        """The path or URL by which another process opens it. It may hold a password, and is never shown."""
 
     async def exists(self) -> bool:
         """Whether there is anything to inspect; False for a file that is missing or empty."""
@@ -81,6 +83,12 @@ class Engine(Protocol):
 
         Works without `open`, and on a database that cannot be opened: then it says what it can see.
         `deep` takes longer and looks at everything.
+        """
+
+    async def clock(self) -> int:
+        """Microseconds since the epoch by the clock that everybody goes by: this host's, or the server's.
+
+        As it is set now, while the `now` of scripts never goes back.
         """
 
     def not_before(self, moment: int) -> None:

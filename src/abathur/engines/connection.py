@@ -17,7 +17,14 @@ import aiosqlite
 
 from abathur.engines.faults import translate
 from abathur.engines.waiting import outlast
-from abathur.errors import DiskFullError, DiskIOError, EngineError, LockTimeoutError, OpenError
+from abathur.errors import (
+    DatabaseClosedError,
+    DiskFullError,
+    DiskIOError,
+    EngineError,
+    LockTimeoutError,
+    OpenError,
+)
 from abathur.script import Built, Statement
 from abathur.sql import Catalog
 
@@ -80,15 +87,10 @@ class Executor:
     def _execute(self, step: Statement | Built) -> list[Any]:
         cursor = self._cursor
         if isinstance(step, Built):
-            return cursor.execute(step.sql, tuple(step.params)).fetchall()
+            return self._ask(step.sql, tuple(step.params), damaged=step.damaged)
         query = self._catalog[step.name]
         if step.rows is None:
-            try:
-                return cursor.execute(query.positional, query.bind(step.params)).fetchall()
-            except sqlite3.OperationalError as error:
-                if not step.damaged or not str(error).startswith("Could not decode to UTF-8"):
-                    raise
-            return self._damaged(query.positional, query.bind(step.params))
+            return self._ask(query.positional, query.bind(step.params), damaged=step.damaged)
         rows: Any = step.rows
         if step.columns is None:
             rows = map(query.bind, rows)
@@ -97,8 +99,13 @@ class Executor:
         cursor.executemany(query.positional, rows)
         return [{"changed": cursor.rowcount}]
 
-    def _damaged(self, sql: str, params: Any) -> list[Any]:
-        """Execute a query again whose answer holds text that is no UTF-8."""
+    def _ask(self, sql: str, params: Any, *, damaged: bool) -> list[Any]:
+        """Execute a statement; if `damaged`, then again where its answer holds text that is no UTF-8."""
+        try:
+            return self._cursor.execute(sql, params).fetchall()
+        except sqlite3.OperationalError as error:
+            if not damaged or not str(error).startswith("Could not decode to UTF-8"):
+                raise
         self.connection.text_factory = _with_surrogates
         try:
             return self._cursor.execute(sql, params).fetchall()
@@ -186,9 +193,15 @@ class Connection:
     def __init__(self, inner: aiosqlite.Connection, executor: Executor) -> None:
         self._inner = inner
         self.executor = executor
+        self._closed = False
 
     async def hop(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        """Run `fn(connection)` on the connection's thread. A cancelled wait does not stop it."""
+        """Run `fn(connection)` on the connection's thread. A cancelled wait does not stop it.
+
+        Raises DatabaseClosedError if somebody has closed it meanwhile: in memory all share one.
+        """
+        if self._closed:
+            raise DatabaseClosedError
         return cast("T", await self._inner.execute_fetchall(cast("Any", fn)))
 
     async def interrupt(self) -> None:
@@ -197,6 +210,7 @@ class Connection:
 
     async def close(self) -> None:
         """Close the connection and its thread, also when the last checkpoint fails."""
+        self._closed = True
         # A cursor that an error's traceback holds on to would keep the file open.
         self.executor.close()
         try:

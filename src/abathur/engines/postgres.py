@@ -17,6 +17,7 @@ from abathur.engines.base import Closing, MergedFunction, Migration, Progress
 from abathur.engines.checks.server import examine_server
 from abathur.engines.home import Home
 from abathur.engines.lane import Lane
+from abathur.engines.postgres_clock import QUERY as CLOCK
 from abathur.engines.postgres_clock import ServerClock
 from abathur.engines.postgres_connection import Options, connect, transaction
 from abathur.engines.postgres_faults import DRIVER, Transient, translate
@@ -71,22 +72,33 @@ class PostgresEngine:
     ) -> None:
         del recorded  # for an engine that has the host's clock; the server's is one for all
         self.name = server.name
-        self.address = server.address
         self.catalog = catalog
         self._options = Options(server, catalog, durability, lock_timeout)
         self._closing = closing
         self._observer = observer or (lambda _: None)
-        self._clock = ServerClock()
+        self._clock = ServerClock(server.name)
         self._home = Home()
         self._sender = new_id()
         self._channel = f"abathur_{server.schema}"[:63]
         self._pool: Pool | None = None
         self._lane: Lane | None = None
+        self._opening = asyncio.Lock()
+
+    @property
+    def address(self) -> str:
+        return self._options.server.address
 
     # -- opening and closing -------------------------------------------------------------------
 
     async def open(self) -> None:
         self._home.move_in()
+        async with self._opening:  # of several calls at once one opens
+            if self._home.closed:
+                raise DatabaseClosedError
+            if self._pool is None:
+                await self._open()
+
+    async def _open(self) -> None:
         pool = Pool(self._options, self._options.server.pool)
         try:
             await _refuse_older(pool)
@@ -101,12 +113,18 @@ class PostgresEngine:
             return
         self._home.check_process()
         self._home.closed = True
-        if self._lane is not None and self._pool is not None:
-            await outlast(self._close(self._lane, self._pool))
+        await outlast(self._close())
 
-    async def _close(self, lane: Lane, pool: Pool) -> None:
-        await lane.drain()
-        await pool.close()
+    async def _close(self) -> None:
+        async with self._opening:  # what is being opened now is closed too
+            if self._lane is not None and self._pool is not None:
+                await self._lane.drain()
+                await self._pool.close()
+
+    async def clock(self) -> int:
+        pool, _ = self._ready()
+        (moment,) = await pool.read(lambda raw: _fetchrow(raw, CLOCK))
+        return int(moment)
 
     def not_before(self, moment: int) -> None:
         self._clock.at_least(moment)

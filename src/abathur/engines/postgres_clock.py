@@ -12,6 +12,8 @@ from typing import Final
 
 import asyncpg
 
+from abathur.engines.postgres_faults import DRIVER, translate
+
 MEASURE_EVERY: Final = 30.0
 """Seconds. Two quartz clocks part by some 3 ms in that time."""
 TRIES: Final = 3
@@ -21,20 +23,27 @@ QUERY: Final = "SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS B
 class ServerClock:
     """Microseconds since the epoch by the server's clock; later answers are never less."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self._name = name
         self._ahead = 0
         """Microseconds by which the server is ahead of `_steady`."""
         self._measured = float("-inf")
         self._shown = 0
 
     async def prepare(self, connection: asyncpg.Connection) -> None:
-        """Measure, if the last time was long ago. It takes some round trips, of which the shortest counts."""
+        """Measure, if the last time was long ago. It takes some round trips, of which the shortest counts.
+
+        Raises Transient, or an AbathurError.
+        """
         if _steady() - self._measured < MEASURE_EVERY * 1_000_000:
             return
         shortest = None
         for _ in range(TRIES):
             began = _steady()
-            server = await connection.fetchval(QUERY)
+            try:
+                server = await connection.fetchval(QUERY)
+            except DRIVER as error:
+                raise translate(error, self._name, "a look at the clock") from error
             ended = _steady()
             if shortest is None or ended - began < shortest:
                 shortest = ended - began

@@ -12,13 +12,13 @@ from abathur.engines.postgres_clock import ServerClock
 from abathur.engines.postgres_connection import BY_SIZE, Executor, Options, connect, transaction
 from abathur.engines.postgres_faults import Transient
 from abathur.errors import BackupUnsupportedError
-from abathur.script import ScriptFunction, drive_async, start
+from abathur.script import Built, ScriptFunction, drive_async, start
 
 T = TypeVar("T")
 
 READ: Final = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-LOCK: Final = "SELECT pg_advisory_xact_lock($1)"
-IS_THERE: Final = "SELECT to_regnamespace($1) IS NOT NULL"
+LOCK: Final = "SELECT pg_advisory_xact_lock(?)"
+IS_THERE: Final = "SELECT to_regnamespace(?) IS NOT NULL AS is_there"
 
 
 class PostgresMigration:
@@ -53,9 +53,10 @@ class PostgresMigration:
     async def _take_over(self, execute: Executor) -> None:
         """Take the lock that orders all migrations of this schema, and make the schema if there is none."""
         schema = self._options.server.schema
-        await self._raw.execute(LOCK, key_of(schema))
+        await execute(Built(LOCK, (key_of(schema),)))
         # Not IF NOT EXISTS alone: that asks for the right to make schemas even where there is this one.
-        if not await self._raw.fetchval(IS_THERE, f'"{schema}"'):
+        (found,) = await execute(Built(IS_THERE, (f'"{schema}"',)))
+        if not found["is_there"]:
             await execute.control(f'CREATE SCHEMA IF NOT EXISTS "{schema}"')
 
     async def set_pragma(self, name: str, value: str) -> None:

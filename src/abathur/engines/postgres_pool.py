@@ -55,6 +55,9 @@ class Pool:
         try:
             async with self._acquired(self._readers) as raw:
                 return int(await raw.fetchval("SELECT current_setting('server_version_num')"))
+        except DRIVER as error:
+            found = translate(error, self.options.server.name, "connecting")
+            raise (found.error if isinstance(found, Transient) else found) from error
         except Transient as error:
             raise error.error from error
 

@@ -9,6 +9,7 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -127,6 +128,9 @@ class SqliteEngine:
                     self._lock.release()
         if self._lock is not None:
             self._lock.close()
+
+    async def clock(self) -> int:
+        return time.time_ns() // 1000
 
     def not_before(self, moment: int) -> None:
         self._clock.at_least(moment)

@@ -13,6 +13,13 @@
     ├── CommandError                        a command agent's program failed, or could not be started
     ├── LeaseLostError                      the claim's fence is no longer the task's
     ├── WaitTimeoutError (TimeoutError)     the task did not end in the time given
+    ├── MoveError                           a database could not be moved; it is as it was
+    │   ├── TargetNotEmptyError             the target of a move holds rows
+    │   ├── SourceInUseError                workers are at work on what is to be moved
+    │   ├── LeftBehindError                 tables or columns would not be copied
+    │   ├── UnmovableValueError             the target cannot hold a value
+    │   ├── MoveDiffersError                something wrote to the source meanwhile
+    │   └── MoveConflictError               two moves to one target
     ├── LifecycleError                      the Database is used at the wrong time or place
     │   ├── NotInitializedError
     │   ├── DatabaseClosedError
@@ -34,6 +41,7 @@
     │   ├── UnsupportedVersionError
     │   ├── NewerSchemaError
     │   ├── EnvironmentMismatchError
+    │   ├── UnfinishedMoveError             it is the target of a move that is not finished
     │   ├── SchemaConflictError
     │   └── MigrationError
     └── EngineError                         the database refused or lost a transaction; nothing was applied
@@ -81,6 +89,15 @@ from abathur.errors.lifecycle import (
     NotInitializedError,
     WrongEventLoopError,
 )
+from abathur.errors.moving import (
+    LeftBehindError,
+    MoveConflictError,
+    MoveDiffersError,
+    MoveError,
+    SourceInUseError,
+    TargetNotEmptyError,
+    UnmovableValueError,
+)
 from abathur.errors.opening import (
     AccessDeniedError,
     CorruptDatabaseError,
@@ -98,6 +115,7 @@ from abathur.errors.opening import (
     ReadOnlyDatabaseError,
     SchemaConflictError,
     ServerUnavailableError,
+    UnfinishedMoveError,
     UnrelatedDatabaseError,
     UnsupportedVersionError,
 )
@@ -125,12 +143,16 @@ __all__ = [
     "InvalidPayloadError",
     "InvalidUrlError",
     "LeaseLostError",
+    "LeftBehindError",
     "LifecycleError",
     "LockTimeoutError",
     "MigrationError",
     "MissingDatabaseError",
     "MissingDirectoryError",
     "MissingExtraError",
+    "MoveConflictError",
+    "MoveDiffersError",
+    "MoveError",
     "NetworkFileSystemError",
     "NewerSchemaError",
     "NotADatabaseError",
@@ -141,10 +163,14 @@ __all__ = [
     "ReadOnlyDatabaseError",
     "SchemaConflictError",
     "ServerUnavailableError",
+    "SourceInUseError",
     "StatementError",
     "TargetExistsError",
+    "TargetNotEmptyError",
+    "UnfinishedMoveError",
     "UnknownStatementError",
     "UnknownTaskError",
+    "UnmovableValueError",
     "UnrelatedDatabaseError",
     "UnsupportedVersionError",
     "WaitTimeoutError",

@@ -184,6 +184,18 @@ class EnvironmentMismatchError(OpenError):
         )
 
 
+class UnfinishedMoveError(OpenError):
+    """A database is being moved to this one, or its move was interrupted."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            f"{path} is the target of a move that is not finished.",
+            "Expected a database that was moved as a whole.",
+            "Let the move end, or start it again with the same source: it goes on where it was. "
+            "To give it up, remove this database; its source is as it was.",
+        )
+
+
 class SchemaConflictError(OpenError):
     """What is in the database cannot hold what the schema declares. `conflicts` has each one."""
 

@@ -128,10 +128,10 @@ def _connections(row: Any) -> Finding:
 
 
 def _role(row: Any) -> Finding:
-    code, what, role, schema = "server-role", f"the role {row['role']}", row["role"], row["schema"]
+    what, role, schema = f"the role {row['role']}", row["role"], row["schema"]
     if not row["is_there"] and not row["may_make"]:
         return Finding(
-            code=code,
+            code="server-role",
             level="problem",
             what=what,
             found=f"It may not make the schema {schema}, which does not exist.",
@@ -139,7 +139,7 @@ def _role(row: Any) -> Finding:
         )
     if row["is_there"] and not row["may_use"]:
         return Finding(
-            code=code,
+            code="server-role",
             level="problem",
             what=what,
             found=f"It may not use the schema {schema}.",
@@ -147,7 +147,7 @@ def _role(row: Any) -> Finding:
         )
     if row["not_owned"] or (row["is_there"] and not row["may_add"]):
         return Finding(
-            code=code,
+            code="server-role",
             level="note",
             what=what,
             found="It may use the tables, and not alter them.",
@@ -155,23 +155,23 @@ def _role(row: Any) -> Finding:
         )
     if row["is_superuser"]:
         return Finding(
-            code=code,
+            code="server-role",
             level="note",
             what=what,
             found="It is a superuser, which abathur does not need.",
             remedy="Use a role of its own that owns the schema.",
         )
-    return Finding(code=code, level="ok", what=what, found="may make tables, and is no superuser")
+    return Finding(code="server-role", level="ok", what=what, found="may make tables, and is no superuser")
 
 
 def _encryption(row: Any) -> Finding:
-    code, what, client = "server-encryption", "the connection", row["client"]
+    what, client = "the connection", row["client"]
     if row["encrypted"]:
-        return Finding(code=code, level="ok", what=what, found="encrypted")
+        return Finding(code="server-encryption", level="ok", what=what, found="encrypted")
     if not client or client.startswith("127.") or client == "::1":
-        return Finding(code=code, level="ok", what=what, found="does not leave this machine")
+        return Finding(code="server-encryption", level="ok", what=what, found="does not leave this machine")
     return Finding(
-        code=code,
+        code="server-encryption",
         level="warning",
         what=what,
         found="It goes over a network and is not encrypted.",

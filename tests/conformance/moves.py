@@ -1,0 +1,73 @@
+"""What the tests of moving share: a database with something of everything, and a look at every row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from attrs import frozen
+
+from abathur import Claim, Database, Retention
+from abathur.audit import cutting
+from abathur.moving.tables import ELSEWHERE
+from abathur.schema.declare import Schema
+from abathur.schema.tables import LIBRARY
+from abathur.script import Built, Script
+
+
+@frozen
+class Filled:
+    """What is known of a database that `fill` has filled."""
+
+    claim: Claim
+    """Of a task that is running."""
+    head: str
+    """Of its trail."""
+
+
+async def fill(db: Database, monkeypatch: Any) -> Filled:
+    """Tasks in every status, edges, keys, attempts, progress; a trail that was pruned, cut and joined."""
+    monkeypatch.setattr(cutting, "FEWEST", 5)
+    for n in range(8):
+        await db.tasks.enqueue(f"old {n}")
+        (claim,) = await db.tasks.claim("w")
+        await db.tasks.complete(claim)
+    assert (await db.tasks.prune(Retention(completed=timedelta(0)))).seals
+    first = await db.tasks.enqueue("first — ünïcode 🦋", key="a key", input={"text": "x" * 3000}, priority=9)
+    await db.tasks.enqueue("blocked", depends_on=[first.id], parent=first.id)
+    await db.tasks.enqueue("for later", agent_type="other", run_at=datetime.now(UTC) + timedelta(days=9))
+    for n in range(6):
+        await db.tasks.enqueue(f"{n}", agent_type="ending", max_attempts=2)
+    ending = await db.tasks.claim("w2", agent_types=["ending"], limit=5)
+    await db.tasks.complete(ending[0], {"done": [1, 2.5, None]})
+    await db.tasks.fail(ending[1], "for good", retry=False)
+    await db.tasks.fail(ending[2], "again", retry_in=3600)
+    await db.tasks.release(ending[3])
+    await db.tasks.cancel(ending[4].task.id, reason="not needed")
+    assert (await db.tasks.prune(Retention(cancelled=timedelta(0)))).audit_rows
+    await db.audit.checkpoint()
+    (claim,) = await db.tasks.claim("w1", agent_types=["general"], lease=3600)
+    await db.tasks.heartbeat(claim, progress=0.25, message="a quarter")
+    return Filled(claim, str(await db.audit.head()))
+
+
+def _rows(schemas: Sequence[Schema]) -> Script[dict[str, list[dict[str, Any]]]]:
+    found = {}
+    for table in (table for schema in schemas for table in schema.tables):
+        if table.name not in ELSEWHERE:
+            order = ", ".join(table.key or [column.name for column in table.columns])
+            rows = yield Built(f"SELECT * FROM {table.name} ORDER BY {order}")
+            found[table.name] = [dict(row) for row in rows]
+    return found
+
+
+async def everything(db: Database, *more: Schema) -> dict[str, list[dict[str, Any]]]:
+    """Every row of every declared table, except the stamp and the workers."""
+    return await db.read(_rows, [LIBRARY, *more])
+
+
+def run(sql: str, *params: Any) -> Script[list[dict[str, Any]]]:
+    """A script: one statement of the test's own."""
+    rows = yield Built(sql, params)
+    return [dict(row) for row in rows]
