@@ -30,7 +30,7 @@ GOAL = 0.60
 
 
 def run(bench: Bench) -> None:
-    sizes = bench.pick({1: 1_000, 10: 5_000, 100: 20_000}, {1: 50, 10: 200, 100: 1_000})
+    sizes = bench.pick({1: 500, 10: 3_000, 100: 20_000}, {1: 50, 10: 200, 100: 1_000})
     with server(bench) as url:
         if url is None:
             return
@@ -50,7 +50,7 @@ def run(bench: Bench) -> None:
                     for name, (peer, part) in peers.items()
                 },
             }
-            found = interleave(bench.pick(5, 1), contestants)
+            found = interleave(bench.pick(3, 1), contestants)
             columns = {who: list(zip(*those, strict=True)) for who, those in found.items()}
             limit, mine = columns["the limit"], columns["abathur"]
             for who, those in columns.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abathur import audit, ids, times
-from abathur.script import Emitted, Script, Statement
+from abathur.script import Emitted, Script, Statement, Together
 from abathur.tasks import claim, moves, settle, submit
 from abathur.tasks.new import new_task
 
@@ -17,13 +17,15 @@ class Closing:
     def script(self, emitted: Emitted, now: int) -> Script[None]:
         self._next = self._chain  # the last transaction may have been lost after its seal
         rows = audit.observed(emitted)
+        again = moves.RECOUNT in emitted
+        # With the trail, whose end only one transaction writes at a time: everybody changes these rows.
+        counts = [] if again else moves.counts(moves.observed(emitted))
         if rows:
-            self._next = yield from self._chain.seal(rows, now)
-        # After the trail, whose end only one transaction writes at a time: everybody changes these rows.
-        if moves.RECOUNT in emitted:
+            self._next = yield from self._chain.seal(rows, now, *counts)
+        elif counts:
+            yield Together(*counts)
+        if again:
             yield from moves.count_again()
-        else:
-            yield from moves.count(moves.observed(emitted))
 
     def committed(self) -> None:
         self._chain = self._next

@@ -90,6 +90,23 @@ class Built:
         return f"Built({self.name!r})"
 
 
+class Together:
+    """Statements of which none needs what another one does: an engine may send them in one go.
+
+    A script that yields it receives an empty list. Two of them may not change the same row, nor one read
+    what another one writes.
+    """
+
+    __slots__ = ("name", "statements")
+
+    def __init__(self, *statements: Statement) -> None:
+        self.statements = statements
+        self.name = " + ".join([one.name for one in statements])
+
+    def __repr__(self) -> str:
+        return f"Together{self.statements!r}"
+
+
 class Emit:
     """Something for the end of the transaction, such as rows to be sealed; no statement.
 
@@ -105,7 +122,7 @@ class Emit:
         self.values = values
 
 
-Step: TypeAlias = Statement | Built | Emit
+Step: TypeAlias = Statement | Built | Together | Emit
 Script: TypeAlias = Generator[Step, "list[Any]", T]
 ScriptFunction: TypeAlias = Callable[..., Script[T]]
 Emitted: TypeAlias = dict[str, list[Any]]
@@ -140,6 +157,10 @@ def drive(script: Script[T], execute: Callable[[Statement | Built], list[Any]], 
             if type(step) is Emit:
                 emitted.setdefault(step.topic, []).extend(step.values)
                 answer = []
+            elif type(step) is Together:
+                for one in step.statements:
+                    execute(one)
+                answer = []
             elif isinstance(step, (Statement, Built)):
                 answer = execute(step)
             else:
@@ -151,7 +172,9 @@ def drive(script: Script[T], execute: Callable[[Statement | Built], list[Any]], 
 
 
 async def drive_async(
-    script: Script[T], execute: Callable[[Statement | Built], Awaitable[list[Any]]], emitted: Emitted
+    script: Script[T],
+    execute: Callable[[Statement | Built | Together], Awaitable[list[Any]]],
+    emitted: Emitted,
 ) -> T:
     """`drive` for an engine that waits for a server: the same script, with `await` between its steps."""
     answer: list[Any] | None = None
@@ -164,7 +187,7 @@ async def drive_async(
             if type(step) is Emit:
                 emitted.setdefault(step.topic, []).extend(step.values)
                 answer = []
-            elif isinstance(step, (Statement, Built)):
+            elif isinstance(step, (Statement, Built, Together)):
                 answer = await execute(step)
             else:
                 raise _wrong_step(step)

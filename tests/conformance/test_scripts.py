@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from abathur import Statement, schema, tasks
+from abathur.closing import Closing
 from abathur.errors import (
     ConstraintError,
     EngineError,
@@ -16,7 +17,6 @@ from abathur.errors import (
     UnknownStatementError,
 )
 from abathur.script import Emit
-from abathur.tasks import moves
 
 SHOP = schema.Schema(
     owner="shop",
@@ -326,19 +326,21 @@ async def test_a_failed_transaction_does_not_break_the_chain_of_seals(shop, monk
     def quiet():
         yield Emit("topic", [1])
 
+    sealing = Closing.script
+
+    def fails(closing, emitted, now):
+        yield from sealing(closing, emitted, now)
+        raise StatementError("COMMIT", "the test says so")
+
     await shop.tasks.enqueue("first")
     with monkeypatch.context() as patch:
-        patch.setattr(moves, "count", _fails)  # it comes after the seal
+        patch.setattr(Closing, "script", fails)
         with pytest.raises(EngineError):
             await shop.tasks.enqueue("fails at its commit")
     await shop.run(quiet)
     await shop.tasks.enqueue("last")
     report = await shop.audit.verify()
     assert report.ok, report
-
-
-def _fails(_moves):
-    raise StatementError("COMMIT", "the test says so")
 
 
 def _yield(name, **params):

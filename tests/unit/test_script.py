@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from abathur.errors import InvalidInputError
-from abathur.script import Built, Emit, Statement, drive, start, takes_now
+from abathur.script import Built, Emit, Statement, Together, drive, start, takes_now
 
 
 def copy(a, now=None):
@@ -26,6 +26,16 @@ def test_a_script_is_driven_to_its_return_value():
     assert drive(start(copy, ("x",), 17), execute, emitted) == [1, 2]
     assert [step.name for step in asked] == ["t.one", "SELECT 1"]
     assert emitted == {"seen": [0, 1]}
+
+
+def test_statements_that_go_together_may_be_executed_one_by_one():
+    def script():
+        return (yield Together(Statement("t.one", a=1), Statement("t.two", rows=[{"a": 2}])))
+
+    asked = []
+    assert drive(start(script, (), 0), lambda step: asked.append(step.name), {}) == []
+    assert asked == ["t.one", "t.two"]
+    assert "t.one" in repr(Together(Statement("t.one", a=1)))
 
 
 def test_now_is_given_only_to_a_script_that_has_a_parameter_of_that_name():

@@ -7,7 +7,7 @@ import pytest
 from abathur.engines.urls import Server, target_of
 from abathur.errors import InvalidUrlError
 from abathur.sql import Query, library
-from abathur.sql.sets import set_based
+from abathur.sql.sets import joined, set_based
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,19 @@ def test_the_rows_that_a_write_locks_are_named_by_the_last_line():
 def test_a_url_of_a_server_is_taken_apart_and_its_name_has_no_password(url, dsn, name, schema, pool):
     assert target_of(url) == Server(dsn, name, schema, pool)
     assert "secret" not in repr(target_of(url))
+
+
+def test_statements_are_joined_into_one_whose_places_are_theirs_in_order():
+    texts = (
+        "INSERT INTO a (x, y) VALUES ($1, '$1')",
+        "UPDATE c SET n = 0",
+        "DELETE FROM b WHERE y = $1 OR z = $2",
+    )
+    assert joined(texts) == (
+        "WITH part1 AS (INSERT INTO a (x, y) VALUES ($1, '$1')), part2 AS (UPDATE c SET n = 0)"
+        " DELETE FROM b WHERE y = $2 OR z = $3"
+    )
+    assert joined(texts[:1]) == texts[0]
 
 
 @pytest.mark.parametrize(

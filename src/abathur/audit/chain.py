@@ -11,7 +11,7 @@ from attrs import define, frozen
 
 from abathur import payload
 from abathur.audit.entries import COLUMNS, Entry, row_digest
-from abathur.script import Script, Statement
+from abathur.script import Script, Statement, Together
 
 GENESIS: Final = "0" * 64
 """What the first seal of a writer has for its previous one, and the head of a trail without seals."""
@@ -30,8 +30,10 @@ class Chain:
     sequence: int = 0
     head: str = GENESIS
 
-    def seal(self, entries: Sequence[Entry], now: int) -> Script[Chain]:
+    def seal(self, entries: Sequence[Entry], now: int, *beside: Statement) -> Script[Chain]:
         """Write and seal what this transaction appended; return where the chain goes on after it.
+
+        beside: what else is to be written when nobody else ends a transaction.
 
         From the first statement to the commit no other transaction gets here, on any engine. So ids have
         no gaps, and they and the seals are in the order of the commits.
@@ -39,21 +41,26 @@ class Chain:
         (last,) = yield Statement("trail.reserve", n=len(entries))
         first_id = last["id"] - len(entries) + 1
         numbered = list(enumerate(entries, first_id))
-        yield Statement(
-            "audit.append", rows=[(row_id, *entry) for row_id, entry in numbered], columns=("id", *COLUMNS)
-        )
         digests = "".join([row_digest(row_id, entry)[:KEPT] for row_id, entry in numbered])
         ids = f"{first_id}-{last['id']}"
         head = seal_hash(self.head, self.writer, self.sequence + 1, now, ids, digests)
-        yield Statement(
-            "audit.seal",
-            writer=self.writer,
-            sequence=self.sequence + 1,
-            sealed_at=now,
-            ids=ids,
-            digests=digests,
-            previous=self.head,
-            hash=head,
+        yield Together(
+            Statement(
+                "audit.append",
+                rows=[(row_id, *entry) for row_id, entry in numbered],
+                columns=("id", *COLUMNS),
+            ),
+            Statement(
+                "audit.seal",
+                writer=self.writer,
+                sequence=self.sequence + 1,
+                sealed_at=now,
+                ids=ids,
+                digests=digests,
+                previous=self.head,
+                hash=head,
+            ),
+            *beside,
         )
         return Chain(self.writer, self.sequence + 1, head)
 

@@ -7,13 +7,25 @@ import os
 
 from abathur.errors import DatabaseClosedError, ForkedProcessError, WrongEventLoopError
 
+_forks = 0
+"""How many forks lie between this process and the one that imported this module. `os.getpid()` is a call of
+the operating system, and every call of a database asks."""
+
+
+def _forked() -> None:
+    global _forks  # noqa: PLW0603  # a process has one
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_forked)
+
 
 class Home:
     """The process and the event loop of one engine."""
 
     def __init__(self) -> None:
         self.closed = False
-        self._pid = os.getpid()
+        self._pid, self._forks = os.getpid(), _forks
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def move_in(self) -> None:
@@ -22,7 +34,10 @@ class Home:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
             raise WrongEventLoopError("outside of an asyncio event loop, under trio perhaps") from None
-        self._pid = os.getpid()  # it may have been made before a fork and be opened after it
+        self._pid, self._forks = (
+            os.getpid(),
+            _forks,
+        )  # it may have been made before a fork and be opened after it
 
     def check(self) -> None:
         """Raise a LifecycleError unless the engine may be used here and now."""
@@ -38,5 +53,5 @@ class Home:
 
     def check_process(self) -> None:
         """Raise ForkedProcessError in a process that was forked off."""
-        if self._pid != os.getpid():
+        if self._forks != _forks:
             raise ForkedProcessError(self._pid, os.getpid())

@@ -14,9 +14,9 @@ from attrs import field, frozen
 from abathur.engines.postgres_faults import DRIVER, Transient, is_duplicate, translate
 from abathur.engines.urls import Server
 from abathur.errors import ConstraintError, InvalidUrlError
-from abathur.script import Built, Statement
+from abathur.script import Built, Statement, Together
 from abathur.sql import Catalog, Query
-from abathur.sql.sets import set_based
+from abathur.sql.sets import joined, set_based
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for one try to connect."""
@@ -91,16 +91,20 @@ class Executor:
         self._options = options
         self._locks = locks
 
-    async def __call__(self, step: Statement | Built) -> list[Any]:
+    async def __call__(self, step: Statement | Built | Together) -> list[Any]:
         try:
-            return await self._execute(step)
+            return await (self._together(step) if isinstance(step, Together) else self._execute(step))
         except (*DRIVER, KeyError, OverflowError, UnicodeError) as error:
             found = translate(error, self._options.server.name, step.name)
-            ours = isinstance(step, Statement) and self._options.catalog.is_ours(step.name)
-            if ours and isinstance(found, ConstraintError) and is_duplicate(error):
+            if self._is_ours(step) and isinstance(found, ConstraintError) and is_duplicate(error):
                 # Somebody else made the same row since our script looked; the next look will see it.
                 raise Transient(found, lost=False) from error
             raise found from error
+
+    def _is_ours(self, step: Statement | Built | Together) -> bool:
+        if isinstance(step, Together):
+            return all(map(self._is_ours, step.statements))
+        return isinstance(step, Statement) and self._options.catalog.is_ours(step.name)
 
     async def _execute(self, step: Statement | Built) -> list[Any]:
         if isinstance(step, Built):
@@ -112,16 +116,31 @@ class Executor:
         return list(await self._raw.fetch(sql, *query.bind(step.params)))
 
     async def _many(self, query: Query, step: Statement) -> int:
-        rows: list[Any] = list(step.rows or ())
-        if step.columns is None:
-            rows = [query.bind(row) for row in rows]
-        elif arrange := query.binder(step.columns):
-            rows = [arrange(row) for row in rows]
+        rows = _bound(query, step)
         if not rows:
             return 0
         if len(rows) > 1 and (sql := await self._for_many(query)) is not None:
             return _changed(await self._raw.execute(sql, *map(list, zip(*rows, strict=True))))
         return sum([_changed(await self._raw.execute(query.numbered, *row)) for row in rows])
+
+    async def _together(self, step: Together) -> list[Any]:
+        """All statements as parts of one: of several round trips it makes one."""
+        texts: list[str] = []
+        values: list[Any] = []
+        for one in step.statements:
+            query = self._options.catalog[one.name]
+            rows = [query.bind(one.params)] if one.rows is None else _bound(query, one)
+            if not rows:
+                continue
+            text = query.numbered if len(rows) == 1 else await self._for_many(query)
+            if text is None:  # only an application's
+                await self._execute(one)
+                continue
+            texts.append(text)
+            values += rows[0] if len(rows) == 1 else map(list, zip(*rows, strict=True))
+        if texts:
+            await self._raw.execute(joined(tuple(texts)), *values)
+        return []
 
     async def _for_many(self, query: Query) -> str | None:
         """The text of a statement of our own that takes all rows at once.
@@ -143,6 +162,15 @@ class Executor:
             await self._raw.execute(sql)
         except DRIVER as error:
             raise translate(error, self._options.server.name, sql) from error
+
+
+def _bound(query: Query, step: Statement) -> list[Any]:
+    """The rows of a statement, each a tuple in the order of its places."""
+    rows: Any = step.rows or ()
+    if step.columns is None:
+        return [query.bind(row) for row in rows]
+    arrange = query.binder(step.columns)
+    return [arrange(row) for row in rows] if arrange else list(rows)
 
 
 def _numbered(step: Built) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache, partial
 
 _PARAMETER = re.compile(r"'(?:[^']|'')*'|\$(\d+)")
 _INSERT = re.compile(
@@ -38,6 +39,27 @@ def set_based(sql: str, types: Sequence[str]) -> str | None:
     if match := _DELETE.fullmatch(text):
         return f"{match['head']} USING {given} {_columns(match['where'])}"
     return None
+
+
+@lru_cache(maxsize=512)
+def joined(texts: tuple[str, ...]) -> str:
+    """One statement that does what several do, none of which needs another; its places are theirs, in order.
+
+    INSERT INTO a (x) VALUES ($1) and DELETE FROM b WHERE y = $1
+    WITH part1 AS (INSERT INTO a (x) VALUES ($1)) DELETE FROM b WHERE y = $2
+    """
+    before = 0
+    parts = []
+    for text in texts:
+        parts.append(_PARAMETER.sub(partial(_moved, before), text))
+        before += max((int(match[1]) for match in _PARAMETER.finditer(text) if match[1]), default=0)
+    *first, last = parts
+    named = ", ".join(f"part{place} AS ({part})" for place, part in enumerate(first, 1))
+    return f"WITH {named} {last}" if named else last
+
+
+def _moved(by: int, match: re.Match[str]) -> str:
+    return f"${int(match[1]) + by}" if match[1] else match[0]
 
 
 def _columns(text: str) -> str:

@@ -134,16 +134,18 @@ _CLAIM: Final = ("worker", "lease_expires_at", "started_at", "at", "id", "fence"
 def sweep(now: int) -> Script[None]:
     """Promote what is due, rescue expired leases, lift what is in danger."""
     at = times.iso(now)
-    due = yield Statement("tasks.due", now=now, limit=SWEEP)
+    # One look, because most of the time there is nothing. Those that become ready here may be near as well.
+    (found,) = yield Statement("tasks.overdue", now=now)
+    due = (yield Statement("tasks.due", now=now, limit=SWEEP)) if found["due"] else []
     if due:
         yield Statement("tasks.promote", rows=[{"id": row["id"], "at": at} for row in due])
         yield from moves.record(
             [Move(row["id"], row["agent_type"], SCHEDULED, READY, None, _ABOUT_DUE) for row in due], now
         )
-    expired = yield Statement("tasks.expired", now=now, limit=SWEEP)
+    expired = (yield Statement("tasks.expired", now=now, limit=SWEEP)) if found["expired"] else []
     if expired:
         yield from settle.expire(expired, now)
-    near = yield Statement("tasks.near", now=now, limit=SWEEP)
+    near = (yield Statement("tasks.near", now=now, limit=SWEEP)) if found["near"] or due or expired else []
     if near:
         yield Statement("tasks.lift", rows=[{"id": row["id"], "by": rank.LIFT} for row in near])
 

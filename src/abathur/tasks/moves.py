@@ -55,8 +55,8 @@ def forget(tasks: Iterable[tuple[str, str, str]]) -> Script[None]:
     )
 
 
-def count(moves: Iterable[Move]) -> Script[None]:
-    """Bring the kept counts up to date, once per transaction."""
+def counts(moves: Iterable[Move]) -> list[Statement]:
+    """What brings the kept counts up to date, once per transaction."""
     change: Counter[tuple[str, str]] = Counter()
     for (agent_type, found, status), n in Counter([move[1:4] for move in moves]).items():
         if status != GONE:
@@ -65,8 +65,7 @@ def count(moves: Iterable[Move]) -> Script[None]:
             change[agent_type, found] -= n
     # Sorted, so that two transactions lock the counts in one order.
     rows = [(agent_type, status, n) for (agent_type, status), n in sorted(change.items()) if n]
-    if rows:
-        yield Statement("tasks.count", rows=rows, columns=("agent_type", "status", "n"))
+    return [Statement("tasks.count", rows=rows, columns=("agent_type", "status", "n"))] if rows else []
 
 
 def recount() -> Script[None]:

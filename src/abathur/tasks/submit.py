@@ -17,7 +17,7 @@ from abathur.errors import (
     UnknownTaskError,
 )
 from abathur.models import Task
-from abathur.script import Script, Statement
+from abathur.script import Script, Statement, Together
 from abathur.states import BLOCKED, CANCELLED, FAILED, NEW, READY, SCHEDULED
 from abathur.tasks import dependencies, moves, reading
 from abathur.tasks.moves import Move
@@ -253,13 +253,14 @@ def _make(new: NewTask, parent: str | None, unmet: int, dependents: int, now: in
 def _write(rows: _Rows, now: int) -> Script[None]:
     if not rows.tasks:
         return
-    yield Statement("tasks.insert", rows=rows.tasks, columns=_INSERT)
+    made = [Statement("tasks.insert", rows=rows.tasks, columns=_INSERT)]
     if rows.inputs:
-        yield Statement("tasks.add_input", rows=rows.inputs, columns=("id", "input"))
+        made.append(Statement("tasks.add_input", rows=rows.inputs, columns=("id", "input")))
     if rows.keys:
-        yield Statement("tasks.add_keys", rows=rows.keys, columns=("key", "id", "digest"))
+        made.append(Statement("tasks.add_keys", rows=rows.keys, columns=("key", "id", "digest")))
     if rows.edges:
-        yield Statement("dependencies.add", rows=rows.edges, columns=_EDGE)
+        made.append(Statement("dependencies.add", rows=rows.edges, columns=_EDGE))
+    yield Together(*made)
     if rows.waited_for:
         yield from dependencies.weigh(rows.waited_for)
     yield from moves.record(rows.moves, now)

@@ -50,6 +50,11 @@ UPDATE tasks SET status = :status, unmet = :unmet, last_updated_at = :at WHERE i
 -- weigh: move a prerequisite forward for each task that newly waits for it.
 UPDATE tasks SET rank = rank - :by, dependents = dependents + :more WHERE id = :id
 
+-- overdue: whether there are tasks that have come due, whose lease is over, or whose deadline is near.
+SELECT EXISTS (SELECT 1 FROM tasks WHERE status = 'scheduled' AND run_at <= :now) AS due,
+       EXISTS (SELECT 1 FROM tasks WHERE status = 'running' AND lease_expires_at <= :now) AS expired,
+       EXISTS (SELECT 1 FROM tasks WHERE status = 'ready' AND lift_at IS NOT NULL AND lift_at <= :now) AS near
+
 -- due: scheduled tasks whose time has come.
 SELECT id, agent_type FROM tasks WHERE status = 'scheduled' AND run_at <= :now ORDER BY run_at LIMIT :limit
 -- locking FOR NO KEY UPDATE SKIP LOCKED
