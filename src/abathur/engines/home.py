@@ -34,10 +34,8 @@ class Home:
             self._loop = asyncio.get_running_loop()
         except RuntimeError:
             raise WrongEventLoopError("outside of an asyncio event loop, under trio perhaps") from None
-        self._pid, self._forks = (
-            os.getpid(),
-            _forks,
-        )  # it may have been made before a fork and be opened after it
+        # It may have been made before a fork and be opened after it.
+        self._pid, self._forks = os.getpid(), _forks
 
     def check(self) -> None:
         """Raise a LifecycleError unless the engine may be used here and now."""
