@@ -286,9 +286,9 @@ async def test_a_tail_that_was_cut_off_together_with_its_seals_is_found(sealed, 
 
 
 @pytest.mark.parametrize("wrong", [{"limit": "x"}, {"limit": -1}, {"after": None}, {"limit": True}])
-async def test_a_wrong_page_of_the_trail_is_refused(sealed, wrong):
+async def test_a_wrong_page_of_the_trail_is_refused(db, wrong):
     with pytest.raises(InvalidInputError):
-        await sealed.audit.list(**wrong)
+        await db.audit.list(**wrong)
 
 
 FIRST_FORM = {

@@ -124,27 +124,27 @@ async def test_a_cycle_is_named_and_nothing_is_made(db, length):
     assert await db.tasks.list() == []
 
 
-@pytest.mark.parametrize(
-    ("bad", "error"),
-    [
-        ({"prompt": ""}, InvalidInputError),
-        ({"prompt": "x", "input": {1}}, InvalidPayloadError),
-        ({"prompt": "x", "depends_on": ["nobody"]}, UnknownTaskError),
-        ({"prompt": "x", "parent": "nobody"}, UnknownTaskError),
-        ({"prompt": "x", "ref": "r0"}, InvalidInputError),
-        ({"prompt": "x", "key": "taken"}, IdempotencyConflictError),
-        ({"agent_type": "x"}, InvalidInputError),
-        ({"prompt": "x", "promt": "x"}, InvalidInputError),
-        ("x", InvalidInputError),
-        (None, InvalidInputError),
-    ],
-    ids=str,
+BAD = (
+    ({"prompt": ""}, InvalidInputError),
+    ({"prompt": "x", "input": {1}}, InvalidPayloadError),
+    ({"prompt": "x", "depends_on": ["nobody"]}, UnknownTaskError),
+    ({"prompt": "x", "parent": "nobody"}, UnknownTaskError),
+    ({"prompt": "x", "ref": "r0"}, InvalidInputError),
+    ({"prompt": "x", "key": "taken"}, IdempotencyConflictError),
+    ({"agent_type": "x"}, InvalidInputError),
+    ({"prompt": "x", "promt": "x"}, InvalidInputError),
+    ("x", InvalidInputError),
+    (None, InvalidInputError),
 )
-async def test_one_bad_task_means_that_none_is_made(db, bad, error):
+
+
+async def test_one_bad_task_means_that_none_is_made(db, subtests):
     await db.tasks.enqueue("first", key="taken")
-    with pytest.raises(error):
-        await db.tasks.enqueue_many([*({"prompt": "x", "ref": f"r{n}"} for n in range(5)), bad])
-    assert len(await db.tasks.list()) == 1
+    for bad, error in BAD:
+        with subtests.test(str(bad)):
+            with pytest.raises(error):
+                await db.tasks.enqueue_many([*({"prompt": "x", "ref": f"r{n}"} for n in range(5)), bad])
+            assert len(await db.tasks.list()) == 1
 
 
 async def test_a_parent_is_named_by_its_ref_or_id(db):

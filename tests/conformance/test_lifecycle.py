@@ -133,7 +133,7 @@ async def test_what_was_accepted_is_finished_by_close(unopened, processes):
 
 
 @pytest.mark.parametrize("turns", range(12))
-async def test_a_close_in_the_middle_of_the_first_call_leaves_nothing_behind(unopened, turns):
+async def test_a_close_in_the_middle_of_the_first_call_leaves_nothing_behind(unopened, initialized, turns):
     """The leak check of the suite looks for the threads and descriptors."""
     db = unopened()
     await db.initialize()
@@ -149,7 +149,7 @@ async def test_a_close_in_the_middle_of_the_first_call_leaves_nothing_behind(uno
 
 @pytest.mark.parametrize("turns", range(12))
 @pytest.mark.parametrize("use", ["tasks", "read"])
-async def test_a_cancelled_first_call_leaves_nothing_behind(unopened, turns, use):
+async def test_a_cancelled_first_call_leaves_nothing_behind(unopened, initialized, turns, use):
     async with unopened() as db:
         call = asyncio.create_task(USES[use](db))
         for _ in range(turns):

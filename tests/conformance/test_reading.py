@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections import Counter
 
 import pytest
@@ -66,20 +67,18 @@ async def test_filters_agree_with_what_the_tasks_say(db, filled):
     assert await db.tasks.list(status="ready", project="apollo") == expected
 
 
-@pytest.mark.parametrize("newest_first", [False, True])
-@pytest.mark.parametrize(
-    "filters", [{}, {"agent_type": "a"}, {"project": "apollo", "status": "ready"}], ids=str
-)
-@pytest.mark.parametrize("limit", [1, 3, 5, 100])
-async def test_pages_follow_each_other_without_gap_or_repetition(db, filled, limit, filters, newest_first):
-    whole = await db.tasks.list(**filters, newest_first=newest_first)
-    found = []
-    after = None
-    while page := await db.tasks.list(**filters, newest_first=newest_first, limit=limit, after=after):
-        assert len(page) <= limit
-        found += page
-        after = page[-1].id
-    assert found == whole
+async def test_pages_follow_each_other_without_gap_or_repetition(db, filled, subtests):
+    filters = ({}, {"agent_type": "a"}, {"project": "apollo", "status": "ready"})
+    for by, newest_first, limit in itertools.product(filters, (False, True), (1, 3, 5, 100)):
+        with subtests.test(f"{by} {newest_first=} {limit=}"):
+            whole = await db.tasks.list(**by, newest_first=newest_first)
+            found = []
+            after = None
+            while page := await db.tasks.list(**by, newest_first=newest_first, limit=limit, after=after):
+                assert len(page) <= limit
+                found += page
+                after = page[-1].id
+            assert found == whole
 
 
 async def test_a_page_is_not_disturbed_by_tasks_that_are_made_meanwhile(db, filled):

@@ -85,35 +85,37 @@ LOSSES = (
 """Every way to lose a claim."""
 
 
-@pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("lose", LOSSES, ids=lambda lose: lose.__name__)
-async def test_a_worker_that_has_lost_its_claim_changes_nothing(db, lose, write):
+async def test_a_worker_that_has_lost_its_claim_changes_nothing(db, lose, subtests):
     claim = await claimed(db)
     await lose(db, claim)
     before = await db.tasks.get(claim.task)
     trail = await db.audit.list(task_id=claim.task.id)
-    with pytest.raises(LeaseLostError) as caught:
-        await WRITES[write](db, claim)
-    assert (caught.value.task_id, caught.value.fence) == (claim.task.id, claim.fence)
-    assert await db.tasks.get(claim.task) == before
-    assert await db.audit.list(task_id=claim.task.id) == trail
-    assert await db.tasks.progress(claim.task) is None
+    for name, write in WRITES.items():
+        with subtests.test(name):
+            with pytest.raises(LeaseLostError) as caught:
+                await write(db, claim)
+            assert (caught.value.task_id, caught.value.fence) == (claim.task.id, claim.fence)
+            assert await db.tasks.get(claim.task) == before
+            assert await db.audit.list(task_id=claim.task.id) == trail
+            assert await db.tasks.progress(claim.task) is None
 
 
-@pytest.mark.parametrize("write", WRITES)
 @pytest.mark.parametrize("fence", [0, 2, 99])
-async def test_a_wrong_fence_changes_nothing(db, write, fence):
+async def test_a_wrong_fence_changes_nothing(db, fence, subtests):
     claim = await claimed(db)
-    with pytest.raises(LeaseLostError):
-        await WRITES[write](db, changed(claim, fence=fence))
-    assert await db.tasks.get(claim.task) == claim.task
+    for name, write in WRITES.items():
+        with subtests.test(name):
+            with pytest.raises(LeaseLostError):
+                await write(db, changed(claim, fence=fence))
+            assert await db.tasks.get(claim.task) == claim.task
 
 
-@pytest.mark.parametrize("write", WRITES)
-async def test_a_claim_on_a_task_that_does_not_exist_is_lost(db, write):
+async def test_a_claim_on_a_task_that_does_not_exist_is_lost(db, subtests):
     claim = await claimed(db)
-    with pytest.raises(LeaseLostError, match="does not exist"):
-        await WRITES[write](db, changed(claim, task=changed(claim.task, id="nobody")))
+    for name, write in WRITES.items():
+        with subtests.test(name), pytest.raises(LeaseLostError, match="does not exist"):
+            await write(db, changed(claim, task=changed(claim.task, id="nobody")))
 
 
 async def test_a_completion_keeps_the_result(db):
