@@ -22,7 +22,7 @@ from abathur.engines.postgres_clock import ServerClock
 from abathur.engines.postgres_connection import Executor, connect, transaction
 from abathur.engines.postgres_faults import DRIVER, Transient, is_orderly, translate
 from abathur.engines.postgres_pool import LONGEST_PAUSE, Pool
-from abathur.errors import AbathurError, OutcomeUnknownError
+from abathur.errors import AbathurError, OutcomeUnknownError, StatementError
 from abathur.script import Emitted, ScriptFunction, drive_async, start
 
 BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
@@ -151,7 +151,7 @@ class PostgresGroup:
         except DRIVER as error:
             raise _ended(translate(error, name, "the end of the transaction")) from error
         try:
-            await raw.execute("COMMIT")
+            done = await raw.execute("COMMIT")
         except DRIVER as error:
             found = translate(error, name, "COMMIT")
             if not (isinstance(found, Transient) and found.lost):
@@ -161,6 +161,9 @@ class PostgresGroup:
             sealed = self._closing.landed if emitted and self._closing is not None else None
             if not await self._was_committed(number, sealed, is_orderly=is_orderly(error)):
                 raise found from error
+        else:
+            if done != "COMMIT":  # what the server answers when an error in the transaction was passed over
+                raise _Unended(StatementError("COMMIT", f"the server answered {done}"))
 
     async def _was_committed(
         self, number: str, sealed: ScriptFunction[bool | None] | None, *, is_orderly: bool
@@ -191,7 +194,7 @@ class PostgresGroup:
         """What the server says now, or whether the seal of the transaction is there."""
         try:
             connection = await connect(self._options)
-        except Transient:
+        except (Transient, AbathurError):
             return "unreachable"
         try:
             status: str | None = await connection.fetchval(OUTCOME, number)
