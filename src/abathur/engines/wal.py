@@ -69,8 +69,10 @@ class Wal:
         except (sqlite3.Error, MemoryError):
             # A full disk, say. Every commit is in the log, and the next COMMIT reports what is wrong.
             busy = True
-        # Not again before it has grown: behind a read that lasts, each try would only cost its patience.
-        self._cut_at = size + max(LONG // 2, size // 4) if busy else LONG
+        # Not again before it has grown: behind a read that lasts, each try would only cost its patience. By
+        # steps that are small until the patience is at its longest, so that the log is cut before 64 MiB.
+        step = LONG // 2 if size < 4 * LONG else size // 4
+        self._cut_at = size + step if busy else LONG
 
     def _size(self) -> int:
         """The log's size; 0 if nobody can tell: the commit before this look is done all the same."""
