@@ -48,11 +48,16 @@ def runner(db, tmp_path):
 
 def processes_in(directory: Path) -> list[str]:
     """The command lines of the processes that work in this directory, zombies included."""
-    found = []
+    return list(commands_in(directory).values())
+
+
+def commands_in(directory: Path) -> dict[int, str]:
+    """The same, by process id."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             if (entry / "cwd").readlink() == directory:
-                found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
         except OSError:  # it has ended meanwhile, or is not ours
             continue
     return found
@@ -232,11 +237,7 @@ async def test_a_supervisor_that_is_killed_takes_its_command_along_and_fails_the
     task = await db.tasks.enqueue("x", agent_type="a")
     running = asyncio.ensure_future(runner.run(until_idle=True))
     await until((place / "started").exists, "it has started")
-    (supervisor,) = [
-        int(entry.name)
-        for entry in Path("/proc").glob("[0-9]*")
-        if b"supervisor.py" in (entry / "cmdline").read_bytes() and (entry / "cwd").readlink() == place
-    ]
+    (supervisor,) = [pid for pid, command in commands_in(place).items() if "supervisor.py" in command]
     os.kill(supervisor, signal.SIGTERM)  # it does not heed this one
     await asyncio.sleep(0.1)
     os.kill(supervisor, signal.SIGKILL)

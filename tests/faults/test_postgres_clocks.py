@@ -26,7 +26,7 @@ def test_a_wrong_clock_on_a_workers_host_rescues_nothing_early(start, postgres_u
         async with Database(postgres_url, environment="test") as db:
             many = [{"prompt": "x", "max_attempts": 1000} for _ in range(60)]
             many += [{"prompt": "later", "run_at": later, "max_attempts": 1000} for _ in range(6)]
-            many += [{"prompt": "x", "agent_type": f"zombie-{name}"} for name in SKEWS]
+            many += [{"prompt": "x", "agent_type": f"zombie-{name}", "max_attempts": 1000} for name in SKEWS]
             await db.tasks.enqueue_many(many)
 
     asyncio.run(fill())
