@@ -371,6 +371,17 @@ async def test_an_empty_database_of_ours_is_a_target(source, target):
     assert await everything(target) == await everything(source)
 
 
+@pytest.mark.parametrize("mark", ["{", "[]", '{"source": "x"}'])
+async def test_a_target_whose_mark_cannot_be_read_is_left_as_it_was(source, target, mark):
+    await source.initialize()
+    await target.initialize()
+    await target.engine.write(run, "INSERT INTO abathur_meta (key, value) VALUES ('move', ?)", mark)
+    before = await everything(target)
+    with pytest.raises(TargetNotEmptyError, match="abathur_meta"):
+        await moving.move(source, target)
+    assert await everything(target) == before
+
+
 async def test_a_source_at_which_somebody_works_is_refused(source, target):
     await source.initialize()
     who = workers.Announcement(id="1", name="host-1", agents={"general": 1}, concurrency=1, host="h", pid=1)

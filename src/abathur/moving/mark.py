@@ -83,7 +83,10 @@ def admitted(name: str, dialect: str, schemas: Sequence[Schema], source: str) ->
     found = yield from inspect(dialect, schemas)
     stored = found.meta.get(MOVE)
     if stored is not None:
-        mark = Mark.parse(stored)
+        try:
+            mark = Mark.parse(stored)
+        except (ValueError, KeyError, TypeError) as error:  # not ours: nobody knows what is there
+            raise TargetNotEmptyError(name, (META,)) from error
         if mark.source == source:
             return mark
         raise TargetNotEmptyError(name, (), mark.source)
