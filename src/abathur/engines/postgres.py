@@ -166,8 +166,7 @@ class PostgresEngine:
             yield
         finally:
             listening.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await listening
+            await asyncio.wait([listening])  # not `await listening`: our own cancellation is not to be lost
 
     async def _listen(self, heard: Callable[[], None]) -> None:
         pause = 0.1
