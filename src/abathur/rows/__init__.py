@@ -1,0 +1,1 @@
+"""Row storage for plugins: their schemas, filters and operations."""

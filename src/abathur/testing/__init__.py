@@ -1,0 +1,1 @@
+"""What keeps tests off real databases, and what makes tests of agents short."""
