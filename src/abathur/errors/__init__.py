@@ -27,6 +27,7 @@
     │   ├── UnmovableValueError             the target cannot hold a value
     │   ├── MoveDiffersError                something wrote to the source meanwhile
     │   └── MoveConflictError               two moves to one target
+    ├── ProtectedDatabaseError              it is no test's, and would be destroyed, or touched by a test
     ├── LifecycleError                      the Database is used at the wrong time or place
     │   ├── NotInitializedError
     │   ├── DatabaseClosedError
@@ -135,6 +136,7 @@ from abathur.errors.rows import (
     UnknownTableError,
     ValueTooLargeError,
 )
+from abathur.errors.protected import ProtectedDatabaseError
 from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError, WaitTimeoutError
 
 __all__ = [
