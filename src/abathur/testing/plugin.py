@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from abathur.testing import postgres
 from abathur.testing.canary import check_canary
 from abathur.testing.guard import Guard, Settings, install
 from abathur.testing.guard.places import databases_below, file_of
@@ -163,6 +164,10 @@ class Session:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput") and postgres.missing() is None:
+        run = postgres.run()  # before pytest-xdist starts its workers, which find the server by it
+        run.__enter__()
+        config.add_cleanup(lambda: run.__exit__(None, None, None))
     config.addinivalue_line(
         "markers",
         f"{MARKER}(path, reason=...): this test may use one database that is no test's, and why",

@@ -62,6 +62,7 @@ class Guard:
     # -- what is heard -------------------------------------------------------------------------
 
     def _connect(self, args: tuple[Any, ...]) -> None:
+        __tracebackhide__ = True
         name = places.text_of(args[0])
         file = None if name is None else places.file_of(name)
         if file is not None:
@@ -131,6 +132,7 @@ class Guard:
 
     def _answer(self, operation: str, reason: Reason | None) -> None:
         if reason is not None:
+            __tracebackhide__ = True
             refusal = self._note(operation, reason)
             if self.settings.mode == "block":
                 raise _error(refusal)
@@ -209,6 +211,7 @@ def _make_hook() -> Callable[[str, tuple[Any, ...]], None]:
     def hear(event: str, args: tuple[Any, ...]) -> None:
         handler = state.handlers.get(event)
         if handler is not None:
+            __tracebackhide__ = True  # a report of pytest begins where the test, or its code, has asked
             handler(args)
 
     return hear
