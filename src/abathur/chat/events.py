@@ -79,7 +79,7 @@ def take(event: Event) -> Taken:
             f"There is no event {event.kind!r}.", f"Expected one of {', '.join(KINDS)}.", "Correct its kind."
         )
     arrived = None if event.arrived is None else times.micros(event.arrived, "arrived")
-    body = _object(event.data, "the body of an event")
+    body = _object(event.data, "The body of an event")
     fields, own = _unwrapped(body)
     return Taken(
         "action.pm_command" if "pm_command" in event.kind else event.kind, check(fields), own, arrived
