@@ -13,6 +13,8 @@ from typing import Any, Final, Self, TypeVar
 
 from abathur import audit, migrate, space
 from abathur._version import __version__
+from abathur.chat.api import Chat
+from abathur.chat.tables import CHAT
 from abathur.closing import Closing, last_moment, probe
 from abathur.engines.base import Engine, Progress
 from abathur.engines.opening import make_engine
@@ -82,7 +84,8 @@ class Database:
                 "Expected 'full' or 'normal'.",
                 "Leave it out for 'full'.",
             )
-        self._schemas = (LIBRARY, REGISTRY, *([schema] if isinstance(schema, Schema) else schema))
+        features = (REGISTRY, CHAT)
+        self._schemas = (LIBRARY, *features, *([schema] if isinstance(schema, Schema) else schema))
         self._environment = environment or os.environ.get(ENVIRONMENT) or None
         self._backup = backup
         self._adopt = adopt
@@ -103,6 +106,7 @@ class Database:
         self._tasks = Tasks(self._engine, self._watch, self._actor)
         self._audit = audit.Audit(self._engine)
         self._projects = Projects(self._engine, self._actor, self._store)
+        self._chat = Chat(self._engine)
 
     # -- opening and closing -------------------------------------------------------------------
 
@@ -266,6 +270,12 @@ class Database:
             project=project_id,
             actor=self._actor,
         )
+
+    @property
+    def chat(self) -> Chat:
+        """The chat that drives an agent: its users, messages, counts, status and commands."""
+        self._ready()
+        return self._chat
 
     async def run(self, fn: ScriptFunction[T], *args: Any) -> T:
         """Run a script of your own in one write transaction and return its result.
