@@ -79,7 +79,7 @@ def take(event: Event) -> Taken:
             f"There is no event {event.kind!r}.", f"Expected one of {', '.join(KINDS)}.", "Correct its kind."
         )
     arrived = None if event.arrived is None else times.micros(event.arrived, "arrived")
-    body = _object(event.data, "the body of an event")
+    body = _object(event.data, "The body of an event")
     fields, own = _unwrapped(body)
     return Taken(
         "action.pm_command" if "pm_command" in event.kind else event.kind, check(fields), own, arrived
@@ -151,7 +151,8 @@ def own_time(stamp: Any) -> int:
     is_number = isinstance(stamp, (int, float)) and not isinstance(stamp, bool)
     if not is_number or not math.isfinite(stamp) or not 0 <= stamp < 10**13:
         raise _wrong("timestamp", stamp, "seconds since the epoch, or ISO 8601 text")
-    return round(stamp * times.SECOND)
+    found_at: int = round(stamp * times.SECOND)
+    return found_at
 
 
 def _wrong(name: str, value: Any, expected: str) -> InvalidInputError:
