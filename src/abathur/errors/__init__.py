@@ -151,6 +151,7 @@ from abathur.errors.projects import (
     StoreTakenError,
     UnknownProjectError,
 )
+from abathur.errors.protected import ProtectedDatabaseError
 from abathur.errors.rows import (
     MissingFieldError,
     RowConflictError,
@@ -160,7 +161,6 @@ from abathur.errors.rows import (
     UnknownTableError,
     ValueTooLargeError,
 )
-from abathur.errors.protected import ProtectedDatabaseError
 from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError, WaitTimeoutError
 
 __all__ = [
@@ -210,6 +210,7 @@ __all__ = [
     "ProjectDataMissingError",
     "ProjectDirectoryError",
     "ProjectError",
+    "ProtectedDatabaseError",
     "ReadOnlyDatabaseError",
     "RegistryUnavailableError",
     "ResolverError",

@@ -51,7 +51,7 @@ class Fingerprints:
 
 
 def _look(files: list[str]) -> dict[str, Any]:
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603
         [sys.executable, "-I", "-S", __file__],
         input=json.dumps([os.getpid(), files]),
         capture_output=True,

@@ -18,8 +18,8 @@ MARKER = "abathur_allow_database"
 OUTPUT = "abathur_guard"
 """Where a worker of pytest-xdist leaves what only the controller can report."""
 REMEDY = (
-    "Let it use a database of its own: the fixture abathur_db, or a file in tmp_path. If it has to be this one, say so\n"
-    f"and why: @pytest.mark.{MARKER}(path, reason=...). docs/testing.md of abathur has more."
+    "Let it use a database of its own: the fixture abathur_db, or a file in tmp_path. If it has to be this,\n"
+    f"say so and why: @pytest.mark.{MARKER}(path, reason=...). docs/testing.md of abathur has more."
 )
 
 
@@ -51,9 +51,9 @@ class Reporter:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """A test that fails by the refusal itself need not be told twice."""
         report = yield
-        if report.failed and call.excinfo is not None and call.when != "teardown":
-            if any(isinstance(error, ProtectedDatabaseError) for error in _chain(call.excinfo.value)):
-                self._take(item.nodeid)
+        error = None if call.excinfo is None or call.when == "teardown" else call.excinfo.value
+        if report.failed and any(isinstance(one, ProtectedDatabaseError) for one in _chain(error)):
+            self._take(item.nodeid)
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -146,8 +146,8 @@ class Reporter:
                 self._warnings.append(f"{said}; perhaps by {by}, which has it open")
             else:
                 self._changes.append(
-                    f"{said}, and the guard saw nothing of it. Find the program that did it (a child process with "
-                    "`python -I`, a server?); docs/testing.md says how to get the rows back."
+                    f"{said}, and the guard saw nothing of it. Find the program that did it (a server, or a "
+                    "child process with `python -I`?); docs/testing.md says how to get the rows back."
                 )
 
     # -- helpers -------------------------------------------------------------------------------
@@ -169,7 +169,10 @@ def _entry(marker: pytest.Mark) -> str:
     path = marker.args[0] if marker.args else marker.kwargs.get("path")
     reason = marker.args[1] if len(marker.args) > 1 else marker.kwargs.get("reason")
     if not isinstance(path, (str, os.PathLike)) or not str(path) or not isinstance(reason, str) or not reason:
-        pytest.fail(f"{MARKER} needs a path and a reason: @pytest.mark.{MARKER}('data.db', reason='...')", pytrace=False)
+        pytest.fail(
+            f"{MARKER} needs a path and a reason: @pytest.mark.{MARKER}('data.db', reason='...')",
+            pytrace=False,
+        )
     return os.fspath(path)
 
 

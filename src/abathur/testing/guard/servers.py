@@ -133,7 +133,7 @@ def guard_asyncpg(module: Any, asks: Callable[..., Any]) -> None:
 
 
 def _address(found: Any) -> Host:
-    """asyncpg has a host and a port, or the path of a socket."""
+    """Asyncpg has a host and a port, or the path of a socket."""
     if isinstance(found, str):
         directory, _, name = found.rpartition("/")
         return directory or "/", name.rpartition(".")[2]
