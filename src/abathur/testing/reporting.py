@@ -23,6 +23,10 @@ REMEDY = (
 )
 
 
+class _RefusedError(pytest.fail.Exception):
+    """What fails a test at its teardown."""
+
+
 class Reporter:
     """The hooks of a session that has a guard."""
 
@@ -36,22 +40,27 @@ class Reporter:
 
     # -- a test --------------------------------------------------------------------------------
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Allow what the test's marker names."""
         entries = [_entry(marker) for marker in item.iter_markers(MARKER)]
         if entries:
             self._guard.mark(entries)
             self._session.marked.update(self._guard.settings.marked)
-        return (yield)
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """A test that fails by the refusal itself need not be told twice."""
+        """A test that fails by the refusal itself is not told twice, and none is expected to fail by it."""
         report = yield
-        error = None if call.excinfo is None or call.when == "teardown" else call.excinfo.value
+        error = None if call.excinfo is None else call.excinfo.value
+        if isinstance(error, _RefusedError):
+            report.outcome = "failed"
+            vars(report).pop("wasxfail", None)
+            return report
+        if call.when == "teardown":
+            return report
         if report.failed and any(isinstance(one, ProtectedDatabaseError) for one in _chain(error)):
             self._take(item.nodeid)
         return report
@@ -71,7 +80,7 @@ class Reporter:
                 self._guard.mark(())
         refusals = self._take(item.nodeid)
         if refusals:
-            pytest.fail(_told("This test", refusals), pytrace=False)
+            raise _RefusedError(_told("This test", refusals), pytrace=False)
         return result
 
     # -- the rest of a session -----------------------------------------------------------------

@@ -33,6 +33,7 @@ def guard_sqlite(module: Any, refuses: Callable[[str | None], bool]) -> None:
         __doc__ = base.__doc__
 
         def __init__(self, *args: Any, **options: Any) -> None:
+            __tracebackhide__ = True
             base.__init__(self, *args, **options)
             base.set_authorizer(self, authorize)
 
@@ -45,6 +46,7 @@ def guard_sqlite(module: Any, refuses: Callable[[str | None], bool]) -> None:
             base.set_authorizer(self, authorize if authorizer_callback is None else both)
 
     def guarded(*args: Any, **options: Any) -> Any:
+        __tracebackhide__ = True
         if len(args) < 6:  # the factory is the sixth
             options.setdefault("factory", Connection)
         connection = connect(*args, **options)
