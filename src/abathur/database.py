@@ -29,7 +29,7 @@ from abathur.models import Finding
 from abathur.projects.api import Projects
 from abathur.projects.tables import REGISTRY, STORE
 from abathur.schema.declare import Schema
-from abathur.schema.inspect import fingerprint
+from abathur.schema.inspect import fingerprint, inspect
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
 from abathur.script import ScriptFunction
@@ -186,6 +186,12 @@ class Database:
         if not await self.exists():
             return {}
         return (await self._engine.read(fingerprint, self._engine.dialect)).meta
+
+    async def is_blank(self) -> bool:
+        """Whether there is no table in it: nothing at all, or what an `initialize()` left that was cut off."""
+        if not await self.exists():
+            return True
+        return (await self._engine.read(inspect, self._engine.dialect, self._schemas)).is_new
 
     async def backup(self, target: str | Path, *, progress: Progress | None = None) -> Path:
         """Write a consistent copy to the new file `target` while others write, and return its path.
