@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -24,6 +25,9 @@ from abathur.errors import (
     NotInitializedError,
 )
 from abathur.models import Finding
+from abathur.rows import registry
+from abathur.rows.api import Rows
+from abathur.rows.tables import ROWS
 from abathur.schema.declare import Schema
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
@@ -79,7 +83,7 @@ class Database:
                 "Expected 'full' or 'normal'.",
                 "Leave it out for 'full'.",
             )
-        self._schemas = (LIBRARY, *([schema] if isinstance(schema, Schema) else schema))
+        self._schemas = (LIBRARY, ROWS, *([schema] if isinstance(schema, Schema) else schema))
         self._environment = environment or os.environ.get(ENVIRONMENT) or None
         self._backup = backup
         self._adopt = adopt
@@ -97,6 +101,7 @@ class Database:
         )
         self._tasks = Tasks(self._engine, self._watch, actor or f"{socket.gethostname()}:{os.getpid()}")
         self._audit = audit.Audit(self._engine)
+        self._rows = Rows(self._engine, partial(migrate.extend, self._engine, Closing, version=__version__))
 
     # -- opening and closing -------------------------------------------------------------------
 
@@ -136,6 +141,7 @@ class Database:
             adopt=self._adopt,
             project=self._project,
             receives=receives,
+            more=registry.declared,
         )
         if self._state == "open":  # it may have been closed meanwhile
             self._state = "initialized"
@@ -154,6 +160,7 @@ class Database:
             environment=self._environment,
             adopt=self._adopt,
             project=self._project,
+            more=registry.declared,
         )
 
     async def exists(self) -> bool:
@@ -233,6 +240,12 @@ class Database:
         """The trail of what was done, and by whom."""
         self._ready()
         return self._audit
+
+    @property
+    def rows(self) -> Rows:
+        """Rows and keys of plugins, which register their tables while the database is in use."""
+        self._ready()
+        return self._rows
 
     async def run(self, fn: ScriptFunction[T], *args: Any) -> T:
         """Run a script of your own in one write transaction and return its result.
