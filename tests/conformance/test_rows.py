@@ -76,9 +76,7 @@ async def test_what_is_no_name_of_a_plugin_gets_no_store(db, subtests):
 # -- schemas ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+FORMS = [
         {"table": "t", "schema": {"fields": [{"name": "a", "type": "string", "required": True}]}},
         {"table": "t", "fields": [{"name": "a", "type": "string", "required": True}]},
         {"table": "t", "schema": [{"name": "a", "type": "string", "required": True}]},
@@ -95,15 +93,19 @@ async def test_what_is_no_name_of_a_plugin_gets_no_store(db, subtests):
                 "updated_at": {"type": "datetime"},
             },
         },
-    ],
-)
-async def test_a_schema_is_taken_in_every_form_of_the_contract(db, body):
+    ]  # fmt: skip
+
+
+async def test_a_schema_is_taken_in_every_form_of_the_contract(db, subtests):
     store = db.rows.for_plugin("quotes")
-    assert await store.register(body) == {"table": "t", "created": True, "changed": True}
-    assert await store.register(body) == {"table": "t", "created": False, "changed": False}
-    assert (await store.insert("t", {"a": "x"}))["id"] == 1
-    schema = (await store.get_schema("t"))["schema"]
-    assert schema["fields"] == [{"name": "a", "type": "string", "required": True}]
+    for place, form in enumerate(FORMS):
+        with subtests.test(str(form)[:60]):
+            body = form | {"table": (table := f"t{place}")}
+            assert await store.register(body) == {"table": table, "created": True, "changed": True}
+            assert await store.register(body) == {"table": table, "created": False, "changed": False}
+            assert (await store.insert(table, {"a": "x"}))["id"] == 1
+            schema = (await store.get_schema(table))["schema"]
+            assert schema["fields"] == [{"name": "a", "type": "string", "required": True}]
 
 
 async def test_a_field_may_be_called_fields(db):
@@ -141,9 +143,7 @@ async def test_options_stand_beside_the_table_or_under_schema(db):
 ONE = [{"name": "a", "type": "string"}]
 
 
-@pytest.mark.parametrize(
-    ("body", "code", "message"),
-    [
+WRONG_SCHEMAS = [
         ([], "VALIDATION_ERROR", "The request must be an object, not a list"),
         ({}, "MISSING_FIELD", "Required field 'table' is missing"),
         ({"table": "t"}, "MISSING_FIELD", "Required field 'schema' is missing"),
@@ -195,12 +195,15 @@ ONE = [{"name": "a", "type": "string"}]
         ({"table": "t", "fields": ONE, "indexes": "a"}, "VALIDATION_ERROR", "indexes must be a list, not text"),
         ({"table": "t", "fields": ONE, "indexes": [["a", "a"]]}, "VALIDATION_ERROR", "indexes: a, a names a field twice"),
         ({"table": "t", "fields": ONE, "immutable_fields": ["b"]}, "VALIDATION_ERROR", "immutable_fields: Unknown field: b"),
-    ],
-)  # fmt: skip
-async def test_a_schema_that_is_none_is_refused(db, body, code, message):
+    ]  # fmt: skip
+
+
+async def test_a_schema_that_is_none_is_refused(db, subtests):
     store = db.rows.for_plugin("quotes")
-    assert (await refused(store.register(body), code)).startswith(message)
-    assert (await store.list_schemas())["tables"] == []
+    for body, code, message in WRONG_SCHEMAS:
+        with subtests.test(message):
+            assert (await refused(store.register(body), code)).startswith(message)
+            assert (await store.list_schemas())["tables"] == []
 
 
 async def test_a_wider_schema_takes_the_rows_along(db, store):
@@ -216,9 +219,7 @@ async def test_a_wider_schema_takes_the_rows_along(db, store):
     )
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
+CONFLICTS = [
         ({"score": {"type": "string"}}, ("score", "integer, optional", "string, optional")),
         ({"score": {"type": "float"}}, ("score", "integer, optional", "float, optional")),
         ({"body": {"type": "string"}}, ("body", "text, optional", "string, optional")),
@@ -229,34 +230,49 @@ async def test_a_wider_schema_takes_the_rows_along(db, store):
             {"name": {"type": "string", "required": True, "max_length": 19}},
             ("name", "string, required, at most 20 characters", "string, required, at most 19 characters"),
         ),
-    ],
-)
-async def test_a_schema_that_rows_may_not_fit_is_a_conflict(store, change, told):
+    ]  # fmt: skip
+
+
+def changed_fields(change):
+    """FIELDS as an object, with other fields; None leaves one out."""
     fields = {one["name"]: {key: one[key] for key in one if key != "name"} for one in FIELDS} | change
-    fields = {name: one for name, one in fields.items() if one is not None}
-    with pytest.raises(RowSchemaConflictError) as caught:
-        await store.register({"table": "items", "fields": fields})
-    error = caught.value
-    assert (error.field, error.old, error.new) == told
-    assert error.message == f"Table 'items' cannot change: {told[0]} is {told[1]}, and would be {told[2]}"
-    assert (await store.register({"table": "items", "fields": FIELDS}))["changed"] is False
+    return {name: one for name, one in fields.items() if one is not None}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+async def test_a_schema_that_rows_may_not_fit_is_a_conflict(store, subtests):
+    for change, told in CONFLICTS:
+        with subtests.test(str(change)):
+            with pytest.raises(RowSchemaConflictError) as caught:
+                await store.register({"table": "items", "fields": changed_fields(change)})
+            error = caught.value
+            assert (error.field, error.old, error.new) == told
+            assert (
+                error.message
+                == f"Table 'items' cannot change: {told[0]} is {told[1]}, and would be {told[2]}"
+            )
+            assert (await store.register({"table": "items", "fields": FIELDS}))["changed"] is False
+
+
+WIDER = [
         {"name": {"type": "string", "max_length": 20}},
         {"name": {"type": "string", "required": True, "max_length": 40}},
         {"name": {"type": "text", "required": True}},
         {"score": {"type": "integer", "default": 5}},
         {"extra": {"type": "datetime"}},
-    ],
-)
-async def test_what_fits_all_rows_is_no_conflict(store, change):
-    await store.insert("items", {"name": "before"})
-    fields = {one["name"]: {key: one[key] for key in one if key != "name"} for one in FIELDS} | change
-    assert (await store.register({"table": "items", "fields": fields}))["changed"] is True
-    assert (await row(store, 1))["name"] == "before"
+    ]  # fmt: skip
+
+
+async def test_what_fits_all_rows_is_no_conflict(db, subtests):
+    store = db.rows.for_plugin("quotes")
+    for place, change in enumerate(WIDER):
+        with subtests.test(str(change)):
+            table = f"items{place}"
+            await store.register({"table": table, "fields": FIELDS})
+            await store.insert(table, {"name": "before"})
+            assert (await store.register({"table": table, "fields": changed_fields(change)}))[
+                "changed"
+            ] is True
+            assert (await row(store, 1, table))["name"] == "before"
 
 
 async def test_a_unique_that_rows_contradict_is_a_conflict(store):
@@ -369,18 +385,19 @@ async def test_plugin_a_with_table_b_c_is_not_plugin_a_b_with_table_c(db):
     assert (await one.search("b_c"))["count"] == 1
 
 
-@pytest.mark.parametrize(
-    "table",
-    ["tasks", "audit", "abathur_meta", "row_tables", "row_heads", "row_keys", "r_000001", "sqlite_master"],
-)
-async def test_no_name_leads_to_a_table_of_the_library(db, table):
+OF_THE_LIBRARY = ["tasks", "audit", "abathur_meta", "row_tables", "row_heads", "row_keys", "r_000001", "sqlite_master"]  # fmt: skip
+
+
+async def test_no_name_leads_to_a_table_of_the_library(db, subtests):
     store = db.rows.for_plugin("quotes")
-    with pytest.raises(UnknownTableError):
-        await store.search(table)
-    await store.register({"table": table, "fields": ONE})
-    assert (await store.search(table))["rows"] == []
-    await store.insert(table, {"a": "x"})
-    assert await db.tasks.list() == []
+    for table in OF_THE_LIBRARY:
+        with subtests.test(table):
+            with pytest.raises(UnknownTableError):
+                await store.search(table)
+            await store.register({"table": table, "fields": ONE})
+            assert (await store.search(table))["rows"] == []
+            await store.insert(table, {"a": "x"})
+            assert await db.tasks.list() == []
 
 
 # -- insert ----------------------------------------------------------------------------------------
@@ -417,9 +434,7 @@ async def test_rows_of_one_batch_may_have_different_keys(store):
     ]
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
+WRONG_ROWS = [
         ({"name": "x", "nope": 1}, "Unknown field: nope"),
         ({}, "Missing required field: name"),
         ({"score": 1}, "Missing required field: name"),
@@ -445,11 +460,14 @@ async def test_rows_of_one_batch_may_have_different_keys(store):
         ("text", "The data must be an object, not text"),
         ([], "A list of 0 rows cannot be inserted"),
         ({3: "x"}, "The data has the key 3"),
-    ],
-)  # fmt: skip
-async def test_a_row_that_does_not_fit_is_refused(store, data, message):
-    assert (await refused(store.insert("items", data))).startswith(message)
-    assert (await store.search("items"))["count"] == 0
+    ]  # fmt: skip
+
+
+async def test_a_row_that_does_not_fit_is_refused(store, subtests):
+    for data, message in WRONG_ROWS:
+        with subtests.test(message[:60]):
+            assert (await refused(store.insert("items", data))).startswith(message)
+            assert (await store.search("items"))["count"] == 0
 
 
 async def test_nothing_of_a_batch_is_stored_when_one_row_does_not_fit(store):
@@ -465,9 +483,7 @@ async def test_data_and_table_have_to_be_there(store):
     assert (await refused(store.insert(7, {}))).startswith("Invalid table name: 7")
 
 
-@pytest.mark.parametrize(
-    ("field", "given", "kept"),
-    [
+CONVERTED = [
         ("name", 5, "5"), ("name", 1.5, "1.5"), ("name", True, "true"), ("body", False, "false"), ("name", "", ""),
         ("score", "42", 42), ("score", "-7", -7), ("score", 3.0, 3), ("score", "+5", 5),
         ("score", 2**63 - 1, 2**63 - 1), ("score", -(2**63), -(2**63)),
@@ -482,16 +498,20 @@ async def test_data_and_table_have_to_be_there(store):
         ("due", "9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.999999+00:00"),
         ("due", "0001-01-01T00:00:00Z", "0001-01-01T00:00:00.000000+00:00"),
         ("body", "Größe ☃ 𝔘 'quoted' \"double\" ; --", "Größe ☃ 𝔘 'quoted' \"double\" ; --"),
-    ],
-)  # fmt: skip
-async def test_a_value_is_converted_when_it_is_inserted_updated_and_looked_for(store, field, given, kept):
-    await store.insert("items", {"name": "x", field: given})
-    found = await row(store, 1)
-    assert found[field] == kept
-    assert type(found[field]) is type(kept)
-    await store.update("items", 1, {field: given})
-    assert (await row(store, 1))[field] == kept
-    assert (await store.search("items", {field: given}))["count"] == 1
+    ]  # fmt: skip
+
+
+async def test_a_value_is_converted_when_it_is_inserted_updated_and_looked_for(store, subtests):
+    for field, given, kept in CONVERTED:
+        with subtests.test(f"{field} {given!r:.40}"):
+            row_id = (await store.insert("items", {"name": "x", field: given}))["id"]
+            found = await row(store, row_id)
+            assert found[field] == kept
+            assert type(found[field]) is type(kept)
+            await store.update("items", row_id, {field: given})
+            assert (await row(store, row_id))[field] == kept
+            assert (await store.search("items", {field: given}))["count"] == 1
+            await store.delete("items", row_id)
 
 
 async def test_a_unique_value_is_taken_only_once(db):
@@ -630,9 +650,7 @@ async def test_an_update_changes_what_it_names_and_when_it_was(db, store):
     }
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
+WRONG_UPDATES = [
         ({}, "The data is empty"),
         ({"nope": 1}, "Unknown field: nope"),
         ({"name": None}, "Field 'name' cannot be null"),
@@ -641,14 +659,17 @@ async def test_an_update_changes_what_it_names_and_when_it_was(db, store):
         ({"updated_at": "2026-01-01"}, "Field 'updated_at' cannot be changed"),
         ({"score": "x"}, "Field 'score': Cannot convert value to integer: 'x' is no whole number"),
         ([{"score": 1}], "The data must be an object, not a list"),
-    ],
-)
-async def test_an_update_that_does_not_fit_is_refused(store, data, message):
+    ]  # fmt: skip
+
+
+async def test_an_update_that_does_not_fit_is_refused(store, subtests):
     await store.insert("items", {"name": "x", "score": 3})
     before = await row(store, 1)
-    assert (await refused(store.update("items", 1, data))).startswith(message)
-    assert (await refused(store.update("items", filters={"score": 3}, data=data))).startswith(message)
-    assert await row(store, 1) == before
+    for data, message in WRONG_UPDATES:
+        with subtests.test(message):
+            assert (await refused(store.update("items", 1, data))).startswith(message)
+            assert (await refused(store.update("items", filters={"score": 3}, data=data))).startswith(message)
+            assert await row(store, 1) == before
 
 
 async def test_data_or_operations_and_an_id_or_filters(store):
@@ -671,9 +692,7 @@ async def test_an_immutable_field_is_given_once(db):
     await store.update("t", 1, {"b": 2})
 
 
-@pytest.mark.parametrize(
-    ("field", "before", "operation", "after"),
-    [
+OPERATED = [
         ("score", 5, {"$set": "7"}, 7), ("score", 5, {"$set": None}, None),
         ("score", 5, {"$inc": 2}, 7), ("score", None, {"$inc": 2}, 2), ("score", 5, {"$inc": -7.0}, -2),
         ("score", 5, {"$dec": 2}, 3), ("score", None, {"$dec": 2}, -2),
@@ -686,20 +705,26 @@ async def test_an_immutable_field_is_given_once(db):
         ("due", "2026-01-02", {"$min": "2026-01-01T22:00:00-02:00"}, "2026-01-02T00:00:00.000000+00:00"),
         ("score", 2**63 - 2, {"$inc": 1}, 2**63 - 1), ("score", -(2**63) + 1, {"$dec": 1}, -(2**63)),
         ("score", 2**62, {"$mul": -2}, -(2**63)), ("score", 2**62 - 1, {"$mul": 2}, 2**63 - 2),
-    ],
-)  # fmt: skip
-async def test_an_operator_makes_a_new_value_of_the_old_one(store, field, before, operation, after):
-    await store.insert("items", [{"name": "x", field: before}, {"name": "other", field: before}])
-    assert await store.update("items", 1, operations={field: operation}) == {"id": 1, "updated": True}
-    assert (await row(store, 1))[field] == after
-    ((operator, operand),) = operation.items()
-    await store.update("items", filters={"name": "other"}, operations={operator: {field: operand}})
-    assert (await row(store, 2))[field] == after
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("operations", "message"),
-    [
+async def test_an_operator_makes_a_new_value_of_the_old_one(store, subtests):
+    for field, before, operation, after in OPERATED:
+        with subtests.test(f"{field} {before} {operation}"):
+            ids = (await store.insert("items", [{"name": "x", field: before}, {"name": "y", field: before}]))[
+                "ids"
+            ]
+            assert await store.update("items", ids[0], operations={field: operation}) == {
+                "id": ids[0],
+                "updated": True,
+            }
+            assert (await row(store, ids[0]))[field] == after
+            ((operator, operand),) = operation.items()
+            await store.update("items", filters={"id": ids[1]}, operations={operator: {field: operand}})
+            assert (await row(store, ids[1]))[field] == after
+
+
+WRONG_OPERATIONS = [
         ({}, "The operations are empty"),
         ({"score": {}}, "The operation 'score' is empty"),
         ({"score": 5}, "Field 'score' must be an object, not a number"),
@@ -719,30 +744,40 @@ async def test_an_operator_makes_a_new_value_of_the_old_one(store, field, before
         ({"name": {"$set": None}}, "Field 'name' cannot be null"),
         ({"name": {"$set": "x" * 21}}, "Field 'name': 21 characters are more than 20"),
         ({"score": {"$dec": -(2**63)}}, "Field 'score': $dec by -9223372036854775808 is out of range"),
-    ],
-)  # fmt: skip
-async def test_an_operation_that_does_not_fit_is_refused(store, operations, message):
+    ]  # fmt: skip
+
+
+async def test_an_operation_that_does_not_fit_is_refused(store, subtests):
     """`$set` of a wrong type was stored by an older service."""
     await store.insert("items", {"name": "x", "score": 3})
     before = await row(store, 1)
-    assert (await refused(store.update("items", 1, operations=operations))).startswith(message)
-    assert await row(store, 1) == before
+    for operations, message in WRONG_OPERATIONS:
+        with subtests.test(message):
+            assert (await refused(store.update("items", 1, operations=operations))).startswith(message)
+            assert await row(store, 1) == before
 
 
-@pytest.mark.parametrize(
-    ("field", "before", "operation"),
-    [
+TOO_LARGE = [
         ("score", 2**63 - 1, {"$inc": 1}), ("score", -(2**63), {"$dec": 1}), ("score", 2**62, {"$mul": 2}),
         ("score", -(2**63), {"$mul": -1}), ("score", 2**62 + 1, {"$mul": -2}),
         ("ratio", 1e308, {"$inc": 1e308}), ("ratio", 1e200, {"$mul": 1e200}), ("ratio", 1e-200, {"$mul": 1e-200}),
-    ],
-)  # fmt: skip
-async def test_a_result_that_no_field_can_hold_is_refused_and_changes_no_row(store, field, before, operation):
-    await store.insert("items", [{"name": "x", field: 1}, {"name": "x", field: before}])
-    message = await refused(store.update("items", filters={"name": "x"}, operations={field: operation}))
-    assert message == f"Field '{field}': The result is out of range for row 2"
-    assert await refused(store.update("items", 2, operations={field: operation})) == message
-    assert [one[field] for one in (await store.search("items"))["rows"]] == [1, before]
+    ]  # fmt: skip
+
+
+async def test_a_result_that_no_field_can_hold_is_refused_and_changes_no_row(store, subtests):
+    for place, (field, before, operation) in enumerate(TOO_LARGE):
+        with subtests.test(f"{field} {before} {operation}"):
+            name = f"n{place}"
+            ids = (await store.insert("items", [{"name": name, field: 1}, {"name": name, field: before}]))[
+                "ids"
+            ]
+            message = await refused(
+                store.update("items", filters={"name": name}, operations={field: operation})
+            )
+            assert message == f"Field '{field}': The result is out of range for row {ids[1]}"
+            assert await refused(store.update("items", ids[1], operations={field: operation})) == message
+            found = (await store.search("items", {"name": name}))["rows"]
+            assert [one[field] for one in found] == [1, before]
 
 
 async def test_a_value_that_is_too_long_for_any_field_is_too_large(store):

@@ -27,6 +27,17 @@
     │   ├── UnmovableValueError             the target cannot hold a value
     │   ├── MoveDiffersError                something wrote to the source meanwhile
     │   └── MoveConflictError               two moves to one target
+    ├── ProjectError                        about projects; the registry is as it was
+    │   ├── NoProjectError (LookupError)    nothing says which project is meant
+    │   ├── UnknownProjectError (LookupError)
+    │   ├── AmbiguousProjectError (LookupError)   several projects bear that name
+    │   ├── ProjectConfigError              a configuration file is unreadable or wrong
+    │   ├── ProjectDirectoryError           a working directory is none
+    │   ├── ProjectDataMissingError         its store is gone
+    │   ├── CopiedProjectError              a copy of a directory that is strict
+    │   ├── StoreTakenError                 the store that it asks for is another one's
+    │   ├── ResolverError                   the application's resolver failed
+    │   └── RegistryUnavailableError (ConnectionError)   nothing was created
     ├── LifecycleError                      the Database is used at the wrong time or place
     │   ├── NotInitializedError
     │   ├── DatabaseClosedError
@@ -126,6 +137,19 @@ from abathur.errors.opening import (
     UnrelatedDatabaseError,
     UnsupportedVersionError,
 )
+from abathur.errors.projects import (
+    AmbiguousProjectError,
+    CopiedProjectError,
+    NoProjectError,
+    ProjectConfigError,
+    ProjectDataMissingError,
+    ProjectDirectoryError,
+    ProjectError,
+    RegistryUnavailableError,
+    ResolverError,
+    StoreTakenError,
+    UnknownProjectError,
+)
 from abathur.errors.rows import (
     MissingFieldError,
     RowConflictError,
@@ -140,10 +164,12 @@ from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError,
 __all__ = [
     "AbathurError",
     "AccessDeniedError",
+    "AmbiguousProjectError",
     "BackupUnsupportedError",
     "CommandError",
     "ConfigError",
     "ConstraintError",
+    "CopiedProjectError",
     "CorruptDatabaseError",
     "DatabaseClosedError",
     "DependencyCycleError",
@@ -172,12 +198,19 @@ __all__ = [
     "MoveError",
     "NetworkFileSystemError",
     "NewerSchemaError",
+    "NoProjectError",
     "NotADatabaseError",
     "NotInitializedError",
     "OpenError",
     "OutOfMemoryError",
     "OutcomeUnknownError",
+    "ProjectConfigError",
+    "ProjectDataMissingError",
+    "ProjectDirectoryError",
+    "ProjectError",
     "ReadOnlyDatabaseError",
+    "RegistryUnavailableError",
+    "ResolverError",
     "RowConflictError",
     "RowSchemaConflictError",
     "RowValidationError",
@@ -186,9 +219,11 @@ __all__ = [
     "ServerUnavailableError",
     "SourceInUseError",
     "StatementError",
+    "StoreTakenError",
     "TargetExistsError",
     "TargetNotEmptyError",
     "UnfinishedMoveError",
+    "UnknownProjectError",
     "UnknownStatementError",
     "UnknownTableError",
     "UnknownTaskError",
