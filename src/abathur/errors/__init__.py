@@ -27,6 +27,7 @@
     │   ├── UnmovableValueError             the target cannot hold a value
     │   ├── MoveDiffersError                something wrote to the source meanwhile
     │   └── MoveConflictError               two moves to one target
+    ├── ProtectedDatabaseError              it is no test's, and would be destroyed, or touched by a test
     ├── ProjectError                        about projects; the registry is as it was
     │   ├── NoProjectError (LookupError)    nothing says which project is meant
     │   ├── UnknownProjectError (LookupError)
@@ -159,6 +160,7 @@ from abathur.errors.rows import (
     UnknownTableError,
     ValueTooLargeError,
 )
+from abathur.errors.protected import ProtectedDatabaseError
 from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError, WaitTimeoutError
 
 __all__ = [
