@@ -20,6 +20,11 @@
     │   ├── UnmovableValueError             the target cannot hold a value
     │   ├── MoveDiffersError                something wrote to the source meanwhile
     │   └── MoveConflictError               two moves to one target
+    ├── ServiceError                        the database service cannot work on this NATS server
+    │   ├── NatsUnavailableError (ConnectionError)
+    │   ├── NatsRefusedError (PermissionError)         it does not let this user in, or not do this
+    │   ├── UnprotectedServerError (PermissionError)   it lets anybody in, from other machines too
+    │   └── StreamConflictError             a stream of our name has other settings
     ├── LifecycleError                      the Database is used at the wrong time or place
     │   ├── NotInitializedError
     │   ├── DatabaseClosedError
@@ -119,6 +124,13 @@ from abathur.errors.opening import (
     UnrelatedDatabaseError,
     UnsupportedVersionError,
 )
+from abathur.errors.service import (
+    NatsRefusedError,
+    NatsUnavailableError,
+    ServiceError,
+    StreamConflictError,
+    UnprotectedServerError,
+)
 from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError, WaitTimeoutError
 
 __all__ = [
@@ -153,6 +165,8 @@ __all__ = [
     "MoveConflictError",
     "MoveDiffersError",
     "MoveError",
+    "NatsRefusedError",
+    "NatsUnavailableError",
     "NetworkFileSystemError",
     "NewerSchemaError",
     "NotADatabaseError",
@@ -163,14 +177,17 @@ __all__ = [
     "ReadOnlyDatabaseError",
     "SchemaConflictError",
     "ServerUnavailableError",
+    "ServiceError",
     "SourceInUseError",
     "StatementError",
+    "StreamConflictError",
     "TargetExistsError",
     "TargetNotEmptyError",
     "UnfinishedMoveError",
     "UnknownStatementError",
     "UnknownTaskError",
     "UnmovableValueError",
+    "UnprotectedServerError",
     "UnrelatedDatabaseError",
     "UnsupportedVersionError",
     "WaitTimeoutError",

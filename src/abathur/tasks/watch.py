@@ -43,11 +43,16 @@ class Watch:
         self._ends: dict[str, set[asyncio.Event]] = {}
         self._bells: list[Doorbell] = []
         self._cancelled: list[Callable[[str | None], None]] = []
+        self._moved: list[Callable[[], None]] = []
 
     def committed(self, emitted: Emitted) -> None:
         """Announce what a transaction of this process moved."""
         ready: set[str] = set()
-        for move in moves.observed(emitted):
+        moved = moves.observed(emitted)
+        if moved:
+            for told in self._moved:
+                told()
+        for move in moved:
             if move.status == READY:
                 ready.add(move.agent_type)
             elif move.status in TERMINAL:
@@ -70,6 +75,8 @@ class Watch:
             bell.ring(sure=False)
         for heard in self._cancelled:
             heard(None)
+        for told in self._moved:
+            told()
 
     @contextmanager
     def for_end(self, task_id: str) -> Iterator[asyncio.Event]:
@@ -101,3 +108,12 @@ class Watch:
             yield
         finally:
             self._cancelled.remove(heard)
+
+    @contextmanager
+    def for_moves(self, told: Callable[[], None]) -> Iterator[None]:
+        """Call `told` when tasks have changed their status, or may have."""
+        self._moved.append(told)
+        try:
+            yield
+        finally:
+            self._moved.remove(told)
