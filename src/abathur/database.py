@@ -13,6 +13,8 @@ from typing import Any, Final, Self, TypeVar
 
 from abathur import audit, migrate, space
 from abathur._version import __version__
+from abathur.chat.api import Chat
+from abathur.chat.tables import CHAT
 from abathur.closing import Closing, last_moment, probe
 from abathur.engines.base import Engine, Progress
 from abathur.engines.opening import make_engine
@@ -79,7 +81,7 @@ class Database:
                 "Expected 'full' or 'normal'.",
                 "Leave it out for 'full'.",
             )
-        self._schemas = (LIBRARY, *([schema] if isinstance(schema, Schema) else schema))
+        self._schemas = (LIBRARY, CHAT, *([schema] if isinstance(schema, Schema) else schema))
         self._environment = environment or os.environ.get(ENVIRONMENT) or None
         self._backup = backup
         self._adopt = adopt
@@ -97,6 +99,7 @@ class Database:
         )
         self._tasks = Tasks(self._engine, self._watch, actor or f"{socket.gethostname()}:{os.getpid()}")
         self._audit = audit.Audit(self._engine)
+        self._chat = Chat(self._engine)
 
     # -- opening and closing -------------------------------------------------------------------
 
@@ -233,6 +236,12 @@ class Database:
         """The trail of what was done, and by whom."""
         self._ready()
         return self._audit
+
+    @property
+    def chat(self) -> Chat:
+        """The chat that drives an agent: its users, messages, counts, status and commands."""
+        self._ready()
+        return self._chat
 
     async def run(self, fn: ScriptFunction[T], *args: Any) -> T:
         """Run a script of your own in one write transaction and return its result.
