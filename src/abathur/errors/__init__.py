@@ -13,6 +13,13 @@
     ├── CommandError                        a command agent's program failed, or could not be started
     ├── LeaseLostError                      the claim's fence is no longer the task's
     ├── WaitTimeoutError (TimeoutError)     the task did not end in the time given
+    ├── RowsError                           a call on a plugin's rows or keys was refused; it has a `code`
+    │   ├── RowValidationError (ValueError)   a name, value, filter or operation is not allowed
+    │   │   └── UnknownTableError (LookupError)
+    │   ├── MissingFieldError (ValueError)
+    │   ├── RowSchemaConflictError          rows that are stored would not fit the schema
+    │   ├── RowConflictError                a unique value, or a request id, is taken
+    │   └── ValueTooLargeError (ValueError)
     ├── MoveError                           a database could not be moved; it is as it was
     │   ├── TargetNotEmptyError             the target of a move holds rows
     │   ├── SourceInUseError                workers are at work on what is to be moved
@@ -124,6 +131,15 @@ from abathur.errors.opening import (
     UnrelatedDatabaseError,
     UnsupportedVersionError,
 )
+from abathur.errors.rows import (
+    MissingFieldError,
+    RowConflictError,
+    RowSchemaConflictError,
+    RowsError,
+    RowValidationError,
+    UnknownTableError,
+    ValueTooLargeError,
+)
 from abathur.errors.service import (
     NatsRefusedError,
     NatsUnavailableError,
@@ -162,6 +178,7 @@ __all__ = [
     "MissingDatabaseError",
     "MissingDirectoryError",
     "MissingExtraError",
+    "MissingFieldError",
     "MoveConflictError",
     "MoveDiffersError",
     "MoveError",
@@ -175,6 +192,10 @@ __all__ = [
     "OutOfMemoryError",
     "OutcomeUnknownError",
     "ReadOnlyDatabaseError",
+    "RowConflictError",
+    "RowSchemaConflictError",
+    "RowValidationError",
+    "RowsError",
     "SchemaConflictError",
     "ServerUnavailableError",
     "ServiceError",
@@ -185,11 +206,13 @@ __all__ = [
     "TargetNotEmptyError",
     "UnfinishedMoveError",
     "UnknownStatementError",
+    "UnknownTableError",
     "UnknownTaskError",
     "UnmovableValueError",
     "UnprotectedServerError",
     "UnrelatedDatabaseError",
     "UnsupportedVersionError",
+    "ValueTooLargeError",
     "WaitTimeoutError",
     "WrongEventLoopError",
 ]
