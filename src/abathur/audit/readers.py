@@ -46,12 +46,14 @@ class Told:
     summary: str | None
 
 
-def hold(name: str, holder: str, seconds: float, now: int) -> Script[Held | None]:
-    """Become the one who reads on, for so many seconds; None while somebody else is.
-
-    A reader that is new begins where the trail ends.
-    """
+def begin(name: str, now: int) -> Script[None]:
+    """Note a reader that is new: it begins where the trail ends now."""
     yield Statement("readers.add", name=name, now=now)
+
+
+def hold(name: str, holder: str, seconds: float, now: int) -> Script[Held | None]:
+    """Become the one who reads on, for so many seconds; None while somebody else is."""
+    yield from begin(name, now)
     until = now + round(seconds * times.SECOND)
     rows = yield Statement("readers.hold", name=name, holder=holder, until=until, now=now)
     return Held(name, int(rows[0]["last_id"]), int(rows[0]["fence"])) if rows else None

@@ -110,6 +110,12 @@ def masked(url: str) -> str:
     )
 
 
+def place_of(connection: Client | None) -> str:
+    """Where a connection leads, for messages."""
+    at = connection.connected_url if connection is not None else None
+    return masked(at.geturl()) if at is not None else "its address"
+
+
 class Connection(Client):
     """nats-py's client, which also outlives messages that its parser cannot decode.
 
@@ -212,9 +218,8 @@ async def refuse_unprotected(connection: Client, server: str = "") -> None:
     if said.get("auth_required") or said.get("tls_verify"):
         return
     at = connection.connected_url
-    host = (at.hostname if at is not None else None) or ""
-    if not await _is_loopback(host):
-        raise UnprotectedServerError(masked(server or (at.geturl() if at is not None else "")))
+    if not await _is_loopback((at.hostname if at is not None else None) or ""):
+        raise UnprotectedServerError(server or place_of(connection))
 
 
 async def _is_loopback(host: str) -> bool:
@@ -226,7 +231,7 @@ async def _is_loopback(host: str) -> bool:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return False
-    return bool(found) and all(ipaddress.ip_address(one[4][0].split("%")[0]).is_loopback for one in found)
+    return bool(found) and all(ipaddress.ip_address(str(one[4][0]).split("%")[0]).is_loopback for one in found)
 
 
 async def keep_alive(

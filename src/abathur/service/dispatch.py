@@ -86,7 +86,7 @@ class Dispatcher:
             many = f"{self._limits.waiting:,} requests are waiting already. Try again later."
             await self._say(msg, counted, time.perf_counter_ns(), envelope.failure("RATE_LIMITED", many))
 
-    async def offer_wait(self, msg: Msg, answer: Answer, counted: Counted, seconds: float) -> None:
+    async def offer_wait(self, msg: Msg, answer: Answer, counted: Counted) -> None:
         """Take a message whose answer may be a long time in coming: it takes up no worker."""
         counted.requests += 1
         began = time.perf_counter_ns()
@@ -94,7 +94,7 @@ class Dispatcher:
             many = f"{self._limits.waits:,} callers are waiting for tasks already. Try again later."
             await self._say(msg, counted, began, envelope.failure("RATE_LIMITED", many))
             return
-        one = asyncio.create_task(self._answer(msg, answer, counted, began, seconds))
+        one = asyncio.create_task(self._answer(msg, answer, counted, began, self._limits.longest_wait))
         self._waits.add(one)
         one.add_done_callback(self._waits.discard)
 

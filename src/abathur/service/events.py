@@ -108,7 +108,9 @@ class Events:
                     reconnects, self._open = self._connection.stats["reconnects"], 0
                 if self._open and now - asked_at > EXPIRES + 2:
                     self._open = 0  # neither events nor the end of the request: it was lost
-                few = self._open <= self._limits.batch // 2 and len(self.told.waiting) < 2 * self._limits.batch
+                few = (
+                    self._open <= self._limits.batch // 2 and len(self.told.waiting) < 2 * self._limits.batch
+                )
                 if few:
                     await self._ask(source, inbox)
                     asked_at = now
@@ -238,7 +240,7 @@ class Events:
         """Take no more; what has come without a stream is still stored."""
         for subscription in self._subscriptions:
             with contextlib.suppress(*TROUBLE):
-                await subscription.drain()
+                await subscription.drain()  # type: ignore[no-untyped-call]
         self._subscriptions = []
         self._stopping = True
         self._arrived.set()

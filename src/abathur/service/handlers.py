@@ -91,9 +91,7 @@ async def _rows(call: Call) -> dict[str, Any]:
     if address.op == "delete":
         table = _table(call, "table", "id", "filters", "request_id")
         _one_of(body, "id", "filters")
-        return await store.delete(
-            table, body.get("id"), body.get("filters"), request_id=call.request_id
-        )
+        return await store.delete(table, body.get("id"), body.get("filters"), request_id=call.request_id)
     known = ("filters", "sort", "limit", "offset", "aggregates", "group_by")
     table = _table(call, "table", *known, "request_id")
     return await store.search(table, **{name: body[name] for name in known if body.get(name) is not None})
@@ -110,7 +108,9 @@ def _table(call: Call, *known: str) -> str:
     if named is None:
         raise Refused("MISSING_FIELD", "Missing required field: table", field="table")
     if call.address.table is not None and named != call.address.table:
-        raise Refused("VALIDATION_ERROR", "Field 'table' differs from the table of the subject", field="table")
+        raise Refused(
+            "VALIDATION_ERROR", "Field 'table' differs from the table of the subject", field="table"
+        )
     return str(named)
 
 
@@ -153,7 +153,9 @@ async def _kv(call: Call) -> dict[str, Any]:
             )
     elif take(body, "plugin_name", "text", plugin) != plugin:
         raise Refused(
-            "VALIDATION_ERROR", "Field 'plugin_name' differs from the plugin of the subject", field="plugin_name"
+            "VALIDATION_ERROR",
+            "Field 'plugin_name' differs from the plugin of the subject",
+            field="plugin_name",
         )
     data = await _keyed(call, plugin)
     # The older form has its answer below `data` alone; the other one flat as well.
@@ -172,9 +174,7 @@ async def _keyed(call: Call, plugin: str) -> dict[str, Any]:
         only(body, "plugin_name", "key", "value", "ttl_seconds", "request_id")
         if "value" not in body:
             raise Refused("MISSING_FIELD", "Missing required field: value", field="value")
-        return await keys.set(
-            key, body["value"], ttl_seconds=take(body, "ttl_seconds", "a number", None)
-        )
+        return await keys.set(key, body["value"], ttl_seconds=take(body, "ttl_seconds", "a number", None))
     only(body, "plugin_name", "key", "request_id")
     return await (keys.get(key) if call.address.op == "get" else keys.delete(key))
 

@@ -19,7 +19,7 @@ from nats.js.api import (
 )
 
 from abathur.errors import NatsUnavailableError, StreamConflictError
-from abathur.service.connection import masked
+from abathur.service.connection import place_of
 from abathur.service.subjects import Tree
 
 ACK_WAIT: Final = 10.0
@@ -55,9 +55,8 @@ async def has_jetstream(connection: Client) -> bool:
             return False
         raise
     except (nats.errors.TimeoutError, TimeoutError):
-        at = connection.connected_url
         raise NatsUnavailableError(
-            masked(at.geturl()) if at is not None else "its address",
+            place_of(connection),
             "its JetStream does not answer; the user may lack the right to publish to $JS.API.>",
         ) from None
     return True
@@ -106,7 +105,8 @@ async def ensure_events(connection: Client, tree: Tree) -> Stream:
 async def ensure_tasks(connection: Client, tree: Tree, statuses: tuple[str, ...]) -> str | None:
     """The stream that keeps the events of tasks for their readers; a user's own, if there is one.
 
-    Returns the name of the one that takes them, None if there is none. It drops what was published twice within its window, by the message's id.
+    Returns the name of the one that takes them, None if there is none. It drops what was published
+    twice within its window, by the message's id.
     """
     config = StreamConfig(
         name=f"{tree.stream_name}_task_events",
@@ -127,8 +127,10 @@ async def ensure_tasks(connection: Client, tree: Tree, statuses: tuple[str, ...]
 
 
 async def _ensure(connection: Client, config: StreamConfig) -> Any:
-    """Make a stream, or take the one that is there; read it back, because old servers ignore what they
-    do not know."""
+    """Make a stream, or take the one that is there.
+
+    It is read back, because older servers ignore what they do not know.
+    """
     manager = connection.jsm()
     try:
         await manager.stream_info(str(config.name))
@@ -164,5 +166,9 @@ def _differing(found: StreamConfig, wanted: StreamConfig) -> list[tuple[str, Any
     return [
         (name, one, other)
         for name, one, other in pairs
-        if (sorted(one or ()) != sorted(other or ()) if name == "subjects" else (one or None) != (other or None))
+        if (
+            sorted(one or ()) != sorted(other or ())
+            if name == "subjects"
+            else (one or None) != (other or None)
+        )
     ]

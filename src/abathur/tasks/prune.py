@@ -114,7 +114,11 @@ def _removable(
     for edge in (yield Statement("batches.unmet_within", ids=reading.ids_json(sorted(rows)))):
         needs[edge["dependent_task_id"]].append(edge["prerequisite_task_id"])
     # One that stays keeps its parent and what it still waits for, and so on upwards.
-    stay = [task_id for task_id, row in rows.items() if row["is_needed"] or task_id not in old or task_id in unread]
+    stay = [
+        task_id
+        for task_id, row in rows.items()
+        if row["is_needed"] or task_id not in old or task_id in unread
+    ]
     kept = set(stay)
     while stay:
         above = {one for one in needs[stay.pop()] if one in rows} - kept
