@@ -59,7 +59,7 @@ def _too_deep() -> Refused:
 def _is_deeper(value: Any, levels: int) -> bool:
     """Whether a value is nested deeper than so many levels of objects and lists."""
     level = [value]
-    for _ in range(levels + 1):
+    for _ in range(levels):
         inner: list[Any] = []
         for found in level:
             if type(found) is dict:

@@ -32,15 +32,14 @@ class Refused(Exception):  # noqa: N818  # it is an answer
         self.details = details
 
 
+_BUGS: Final = (errors.UnknownStatementError, errors.TargetExistsError, errors.ConfigError)
+"""Wrong input of the service itself, not of whoever asks."""
 # The first that fits. The words of these errors are ours: they hold no SQL and no path.
 _OURS: Final[tuple[tuple[type[errors.AbathurError], str], ...]] = (
     (errors.WaitTimeoutError, "TIMEOUT"),
     (errors.IllegalMoveError, "CONFLICT"),
     (errors.IdempotencyConflictError, "CONFLICT"),
     (errors.DependencyCycleError, "VALIDATION_ERROR"),
-    (errors.UnknownStatementError, "INTERNAL_ERROR"),
-    (errors.TargetExistsError, "INTERNAL_ERROR"),
-    (errors.ConfigError, "INTERNAL_ERROR"),
     (errors.InvalidInputError, "VALIDATION_ERROR"),
 )
 # Those of these name files, servers and statements: the log has them, under the id that the answer gives.
@@ -84,9 +83,9 @@ def refusal(error: BaseException, about: str) -> dict[str, Any]:
         return failure(error.code, error.message, error.details)
     code = getattr(error, "code", None)
     if isinstance(error, errors.AbathurError) and code in CODES:
-        return failure(str(code), _words(error), getattr(error, "details", None))
-    for ours, code in _OURS:
-        if isinstance(error, ours) and code != "INTERNAL_ERROR":
+        return failure(str(code), _words(error), _details(error))
+    for ours, code in () if isinstance(error, _BUGS) else _OURS:
+        if isinstance(error, ours):
             return failure(code, str(error))
     for inside, code, message in _INSIDE:
         if isinstance(error, inside):
@@ -96,6 +95,11 @@ def refusal(error: BaseException, about: str) -> dict[str, Any]:
     number = ids.new_id()
     log.error("%s: an error of the service itself (error_id %s)", about, number, exc_info=error)
     return failure("INTERNAL_ERROR", "The service failed; its log says how.", {"error_id": number})
+
+
+def _details(error: errors.AbathurError) -> dict[str, Any]:
+    """What a program wants to know of it, without reading the message."""
+    return {name: vars(error)[name] for name in ("table", "field", "old", "new") if name in vars(error)}
 
 
 def _words(error: errors.AbathurError) -> str:

@@ -7,19 +7,15 @@ asynchronous tests, under pytest-asyncio as well as under anyio's plugin.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 from uuid import uuid4
 
 import pytest
 
 from abathur.errors import MissingExtraError
 from abathur.testing.nats_server import NatsServer, program
-
-URL: Final = "ABATHUR_TEST_NATS_URL"
-"""Names a server that runs already, in place of one that is started for the session."""
 
 Fields: TypeAlias = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 Register: TypeAlias = Callable[..., Awaitable[dict[str, Any]]]
@@ -51,18 +47,16 @@ async def _client(nats_server: NatsServer) -> AsyncIterator[Any]:
 
 
 async def _service(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Any]:
+    from abathur.database import Database
     from abathur.service import DatabaseService
 
     prefix = f"test-{uuid4().hex[:12]}"
-    path = tmp_path / "database_service.db"
-    os.environ.setdefault("ABATHUR_ENVIRONMENT", "test")
-    service = DatabaseService(nats_server.url, path, prefix)
-    await service.start()
-    try:
+    async with (
+        Database(tmp_path / "database_service.db", environment="test", durability="normal") as db,
+        DatabaseService(nats_server.url, db, prefix) as service,
+    ):
         yield service
-    finally:
         await _remove_streams(service)
-        await service.stop()
 
 
 async def _remove_streams(service: Any) -> None:
