@@ -14,8 +14,21 @@ A bot that owns its database may use `BotDatabase` instead, which stands above `
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from abathur.chat.api import Chat
 from abathur.chat.events import KINDS, Event, Key
 from abathur.chat.record import Recorded, Refused
 
-__all__ = ["KINDS", "Chat", "Event", "Key", "Recorded", "Refused"]
+if TYPE_CHECKING:
+    from abathur.bot import BotDatabase
+
+__all__ = ["KINDS", "BotDatabase", "Chat", "Event", "Key", "Recorded", "Refused"]
+
+
+def __getattr__(name: str) -> Any:
+    # It stands above `database`, which stands above this package: so it is not imported with it.
+    if name == "BotDatabase":
+        return getattr(import_module("abathur.bot"), name)
+    raise AttributeError(f"module 'abathur.chat' has no attribute {name!r}")

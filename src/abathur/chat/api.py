@@ -147,7 +147,7 @@ class Chat:
         return await self._engine.read(stats.recent, _limit(limit), _since(since))
 
     async def user_counts(self, limit: int = 1_000, *, since: datetime | None = None) -> list[dict[str, Any]]:
-        """The counts of `log_user_count`, the newest last, each with `timestamp`, `chat_count`, `connected_count`."""
+        """The counts that were logged, the newest last: `timestamp`, `chat_count` and `connected_count`."""
         return await self._engine.read(stats.user_counts, _limit(limit), _since(since))
 
     async def status(self) -> dict[str, Any]:

@@ -151,7 +151,8 @@ def own_time(stamp: Any) -> int:
     is_number = isinstance(stamp, (int, float)) and not isinstance(stamp, bool)
     if not is_number or not math.isfinite(stamp) or not 0 <= stamp < 10**13:
         raise _wrong("timestamp", stamp, "seconds since the epoch, or ISO 8601 text")
-    return round(stamp * times.SECOND)
+    found_at: int = round(stamp * times.SECOND)
+    return found_at
 
 
 def _wrong(name: str, value: Any, expected: str) -> InvalidInputError:

@@ -121,13 +121,13 @@ CHAT: Final = Schema(
     owner="abathur_chat",
     tables=(CHANNEL, USERS, MESSAGES, COUNTS, STATUS, OUTBOUND, STREAMS),
     indexes=(
-        # channel_stats: who has said most
+        # for channel_stats: who has said most
         Index(
             "abathur_chat_users_top", "abathur_chat_users", ("chat_lines DESC", "id"), where="chat_lines > 0"
         ),
-        # end_sessions: who is here
+        # for end_sessions, who is here
         Index("abathur_chat_users_here", "abathur_chat_users", ("id",), where="session_start IS NOT NULL"),
-        # unsent: what waits, the oldest first
+        # for unsent, what waits, the oldest first
         Index("abathur_chat_outbound_unsent", "abathur_chat_outbound", ("id",), where="status = 'unsent'"),
     ),
 )

@@ -32,6 +32,17 @@
     │   ├── NatsRefusedError (PermissionError)         it does not let this user in, or not do this
     │   ├── UnprotectedServerError (PermissionError)   it lets anybody in, from other machines too
     │   └── StreamConflictError             a stream of our name has other settings
+    ├── ProjectError                        about projects; the registry is as it was
+    │   ├── NoProjectError (LookupError)    nothing says which project is meant
+    │   ├── UnknownProjectError (LookupError)
+    │   ├── AmbiguousProjectError (LookupError)   several projects bear that name
+    │   ├── ProjectConfigError              a configuration file is unreadable or wrong
+    │   ├── ProjectDirectoryError           a working directory is none
+    │   ├── ProjectDataMissingError         its store is gone
+    │   ├── CopiedProjectError              a copy of a directory that is strict
+    │   ├── StoreTakenError                 the store that it asks for is another one's
+    │   ├── ResolverError                   the application's resolver failed
+    │   └── RegistryUnavailableError (ConnectionError)   nothing was created
     ├── LifecycleError                      the Database is used at the wrong time or place
     │   ├── NotInitializedError
     │   ├── DatabaseClosedError
@@ -131,6 +142,19 @@ from abathur.errors.opening import (
     UnrelatedDatabaseError,
     UnsupportedVersionError,
 )
+from abathur.errors.projects import (
+    AmbiguousProjectError,
+    CopiedProjectError,
+    NoProjectError,
+    ProjectConfigError,
+    ProjectDataMissingError,
+    ProjectDirectoryError,
+    ProjectError,
+    RegistryUnavailableError,
+    ResolverError,
+    StoreTakenError,
+    UnknownProjectError,
+)
 from abathur.errors.rows import (
     MissingFieldError,
     RowConflictError,
@@ -152,10 +176,12 @@ from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError,
 __all__ = [
     "AbathurError",
     "AccessDeniedError",
+    "AmbiguousProjectError",
     "BackupUnsupportedError",
     "CommandError",
     "ConfigError",
     "ConstraintError",
+    "CopiedProjectError",
     "CorruptDatabaseError",
     "DatabaseClosedError",
     "DependencyCycleError",
@@ -186,12 +212,19 @@ __all__ = [
     "NatsUnavailableError",
     "NetworkFileSystemError",
     "NewerSchemaError",
+    "NoProjectError",
     "NotADatabaseError",
     "NotInitializedError",
     "OpenError",
     "OutOfMemoryError",
     "OutcomeUnknownError",
+    "ProjectConfigError",
+    "ProjectDataMissingError",
+    "ProjectDirectoryError",
+    "ProjectError",
     "ReadOnlyDatabaseError",
+    "RegistryUnavailableError",
+    "ResolverError",
     "RowConflictError",
     "RowSchemaConflictError",
     "RowValidationError",
@@ -201,10 +234,12 @@ __all__ = [
     "ServiceError",
     "SourceInUseError",
     "StatementError",
+    "StoreTakenError",
     "StreamConflictError",
     "TargetExistsError",
     "TargetNotEmptyError",
     "UnfinishedMoveError",
+    "UnknownProjectError",
     "UnknownStatementError",
     "UnknownTableError",
     "UnknownTaskError",

@@ -231,7 +231,9 @@ async def _is_loopback(host: str) -> bool:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return False
-    return bool(found) and all(ipaddress.ip_address(str(one[4][0]).split("%")[0]).is_loopback for one in found)
+    return bool(found) and all(
+        ipaddress.ip_address(str(one[4][0]).split("%")[0]).is_loopback for one in found
+    )
 
 
 async def keep_alive(

@@ -71,8 +71,8 @@ class Outbox:
     async def run(self) -> None:
         """Publish until it is cancelled, or `stop` is called."""
         pause = 0.1
-        with self._db.watch.for_moves(self._moved.set):
-            async with self._db.engine.listen(self._db.watch.elsewhere):
+        with self._db.watch.for_moves(lambda _: self._moved.set()):
+            async with self._db.engine.listen(self._moved.set):
                 while not self._stopping:
                     try:
                         await self._publish()

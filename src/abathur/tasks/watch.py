@@ -7,12 +7,13 @@ that something was committed, so everybody looks again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from abathur.script import Emitted
 from abathur.states import CANCELLED, READY, TERMINAL
 from abathur.tasks import moves
+from abathur.tasks.moves import Move
 
 
 class Doorbell:
@@ -43,15 +44,12 @@ class Watch:
         self._ends: dict[str, set[asyncio.Event]] = {}
         self._bells: list[Doorbell] = []
         self._cancelled: list[Callable[[str | None], None]] = []
-        self._moved: list[Callable[[], None]] = []
+        self._moves: list[Callable[[Sequence[Move]], None]] = []
 
     def committed(self, emitted: Emitted) -> None:
         """Announce what a transaction of this process moved."""
         ready: set[str] = set()
         moved = moves.observed(emitted)
-        if moved:
-            for told in self._moved:
-                told()
         for move in moved:
             if move.status == READY:
                 ready.add(move.agent_type)
@@ -65,6 +63,9 @@ class Watch:
             for bell in self._bells:
                 if bell.agent_types is None or not bell.agent_types.isdisjoint(ready):
                     bell.ring(sure=True)
+        if moved:
+            for told in self._moves:
+                told(moved)
 
     def elsewhere(self) -> None:
         """Another process has committed something."""
@@ -75,8 +76,6 @@ class Watch:
             bell.ring(sure=False)
         for heard in self._cancelled:
             heard(None)
-        for told in self._moved:
-            told()
 
     @contextmanager
     def for_end(self, task_id: str) -> Iterator[asyncio.Event]:
@@ -110,10 +109,10 @@ class Watch:
             self._cancelled.remove(heard)
 
     @contextmanager
-    def for_moves(self, told: Callable[[], None]) -> Iterator[None]:
-        """Call `told` when tasks have changed their status, or may have."""
-        self._moved.append(told)
+    def for_moves(self, heard: Callable[[Sequence[Move]], None]) -> Iterator[None]:
+        """Call `heard` with the changes of status of each commit of this process."""
+        self._moves.append(heard)
         try:
             yield
         finally:
-            self._moved.remove(told)
+            self._moves.remove(heard)

@@ -146,7 +146,9 @@ def schema_registered(database_service: Any, nats_client: Any) -> Register:
         answer = json.loads((await nats_client.request(subject, json.dumps(body).encode(), timeout=10)).data)
         if not answer["success"]:
             error = answer["error"]
-            pytest.fail(f"{plugin}.{table} was not registered: {error['code']}: {error['message']}", pytrace=False)
+            pytest.fail(
+                f"{plugin}.{table} was not registered: {error['code']}: {error['message']}", pytrace=False
+            )
         return dict(answer)
 
     return register
