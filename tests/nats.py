@@ -79,7 +79,9 @@ class Caller:
         return f"{name}-{self._numbers[name]}"
 
 
-async def until(condition: Callable[[], Awaitable[Any]], *, seconds: float = 20.0, pause: float = 0.01) -> Any:
+async def until(
+    condition: Callable[[], Awaitable[Any]], *, seconds: float = 20.0, pause: float = 0.01
+) -> Any:
     """Wait for something to become true, and return what it is."""
     deadline = time.monotonic() + seconds
     while not (found := await condition()):

@@ -42,7 +42,12 @@ async def test_events_of_a_user_become_their_statistics(served: Served) -> None:
 async def test_events_in_the_normalised_envelope_are_the_same(served: Served) -> None:
     await served.tell(
         "db.user.joined",
-        {"event_type": "user_join", "platform": "cytube", "data": {"username": "bob"}, "timestamp": 1_700_000_000},
+        {
+            "event_type": "user_join",
+            "platform": "cytube",
+            "data": {"username": "bob"},
+            "timestamp": 1_700_000_000,
+        },
     )
 
     async def there() -> bool:

@@ -15,7 +15,8 @@ from abathur.service import envelope, subjects
 from tests.service.conftest import Served
 
 INSIDE = re.compile(
-    r"SELECT|INSERT INTO|UPDATE .* SET|DELETE FROM|sqlite|postgres|Traceback|\.py\b|/tmp|agents\.db|line \d+", re.I
+    r"SELECT|INSERT INTO|UPDATE .* SET|DELETE FROM|sqlite|postgres|Traceback|\.py\b|/tmp|agents\.db|line \d+",
+    re.IGNORECASE,
 )
 """What no message may hold: SQL, a path, a traceback."""
 
@@ -37,7 +38,9 @@ LENIENT = re.compile(r".*\.items\.insert$")
 
 
 @pytest.mark.parametrize("subject", SUBJECTS)
-async def test_a_body_that_is_no_json_object_is_refused_on_every_subject(served: Served, subject: str) -> None:
+async def test_a_body_that_is_no_json_object_is_refused_on_every_subject(
+    served: Served, subject: str
+) -> None:
     for body, code in (
         (b"{", "INVALID_JSON"),
         (b"\xff\xfe", "INVALID_JSON"),
@@ -145,7 +148,9 @@ async def test_requests_are_counted_where_nats_micro_is_asked(served: Served) ->
     assert tasks["last_error"] == "MISSING_FIELD"
     info = json.loads((await served.client.request(f"$SRV.INFO.{told['name']}", b"", timeout=5)).data)
     assert {one["name"] for one in info["endpoints"]} >= {"rows", "schema", "kv", "tasks", "health"}
-    ping = json.loads((await served.client.request(f"$SRV.PING.{told['name']}.{told['id']}", b"", timeout=5)).data)
+    ping = json.loads(
+        (await served.client.request(f"$SRV.PING.{told['name']}.{told['id']}", b"", timeout=5)).data
+    )
     assert ping["id"] == told["id"]
 
 

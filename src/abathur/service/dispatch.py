@@ -46,6 +46,13 @@ class Counted:
             self.last_error = str(answer.get("error", {}).get("code"))
 
 
+@define(eq=False)
+class Once:
+    """Whether a request was answered before what it asked for was done."""
+
+    said: bool = False
+
+
 class Dispatcher:
     """Takes messages from subscriptions and has a fixed number of workers answer them.
 
@@ -123,26 +130,35 @@ class Dispatcher:
                 self._waiting.task_done()
 
     async def _answer(self, msg: Msg, answer: Answer, counted: Counted, began: int, seconds: float) -> None:
-        said: dict[str, Any]
+        left = seconds - (time.perf_counter_ns() - began) / 1e9
+        if left <= 0:
+            words = f"It waited for its turn for {seconds:g} s, and was not begun. Try again later."
+            await self._say(msg, counted, began, envelope.failure("TIMEOUT", words))
+            return
+        # A database is waited for until it is known what became of a write; whoever asked is told in time.
+        once = Once()
+        late = asyncio.get_running_loop().call_later(left, self._too_late, once, msg, counted, began, seconds)
         try:
-            async with asyncio.timeout(seconds) as limit:
+            async with asyncio.timeout(left) as limit:
                 said = envelope.success(await answer(msg))
         except asyncio.CancelledError:
-            await self._say(
-                msg, counted, began, envelope.failure("UNAVAILABLE", "The service is stopping. Try again.")
-            )
+            if not once.said:
+                words = "The service is stopping. Try again."
+                await self._say(msg, counted, began, envelope.failure("UNAVAILABLE", words))
             raise
-        except TimeoutError as error:
-            said = (
-                envelope.failure(
-                    "TIMEOUT", f"It was not done within {seconds:g} s. Whether it will be is open."
-                )
-                if limit.expired()
-                else envelope.refusal(error, _place(msg))
-            )
         except Exception as error:  # noqa: BLE001  # whoever asked gets an answer, and the log the error
-            said = envelope.refusal(error, _place(msg))
-        await self._say(msg, counted, began, said)
+            is_late = isinstance(error, TimeoutError) and limit.expired()
+            said = _late(seconds) if is_late else envelope.refusal(error, _place(msg))
+        finally:
+            late.cancel()
+        if not once.said:
+            await self._say(msg, counted, began, said)
+
+    def _too_late(self, once: Once, msg: Msg, counted: Counted, began: int, seconds: float) -> None:
+        once.said = True
+        telling = asyncio.create_task(self._say(msg, counted, began, _late(seconds)))
+        self._waits.add(telling)
+        telling.add_done_callback(self._waits.discard)
 
     async def _say(self, msg: Msg, counted: Counted, began: int, said: dict[str, Any]) -> None:
         """Send an answer to where it was asked for, if that is an inbox."""
@@ -161,6 +177,11 @@ class Dispatcher:
         except (nats.errors.Error, OSError) as error:
             # It was done; whoever asked can find that out by asking again with the same request_id.
             log.warning("%s: the answer could not be sent: %s", _place(msg), error)
+
+
+def _late(seconds: float) -> dict[str, Any]:
+    words = f"It was not done within {seconds:g} s. Whether it will be is open: look, or repeat it."
+    return envelope.failure("TIMEOUT", words)
 
 
 def _place(msg: Msg) -> str:

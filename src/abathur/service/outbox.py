@@ -66,6 +66,8 @@ class Outbox:
 
     async def prepare(self) -> None:
         """Begin where the trail ends now, if nobody has published yet: nothing after this is missed."""
+        if self._streams:
+            self._stream = await stream.ensure_tasks(self._connection, self._tree, STATUSES)
         await self._db.run(readers.begin, self._name)
 
     async def run(self) -> None:

@@ -74,10 +74,14 @@ class Running:
         connection = self.connection
         place = place_of(connection)
         try:
+            await self._try_inbox(complaints)
             with_streams = jetstream is not False and await has_jetstream(connection)
             if jetstream and not with_streams:
                 raise NatsRefusedError(place, "it has no JetStream for this user")
             await (self.events.prepare() if with_streams else self.events.subscribe())
+            if self._tasks:
+                self.outbox = Outbox(connection, self._db, self._tree, streams=with_streams)
+                await self.outbox.prepare()
             self.dispatcher.start()
             await self._subscribe()
             await connection.flush()
@@ -94,10 +98,16 @@ class Running:
                 place,
             )
         self._begin("events", self.events.pull() if with_streams else self.events.take())
-        if self._tasks:
-            self.outbox = Outbox(connection, self._db, self._tree, streams=with_streams)
-            await self.outbox.prepare()
+        if self.outbox is not None:
             self._begin("outbox", self.outbox.run())
+
+    async def _try_inbox(self, complaints: Callable[[], list[str]]) -> None:
+        """Whether it may hear any answer at all: without that it would wait for JetStream's in vain."""
+        inbox = await self.connection.subscribe(self.connection.new_inbox())
+        await self.connection.flush()
+        if said := complaints():
+            raise NatsRefusedError(place_of(self.connection), said[-1])
+        await inbox.unsubscribe()
 
     def watch(self, keeper: Coroutine[Any, Any, None]) -> None:
         """Run something beside it, which is cancelled at the end."""

@@ -127,7 +127,7 @@ class DatabaseService:
                 connecting = await self._connect()
                 if self._used:
                     self._db = self._new_database()  # one that was closed cannot be opened again
-                self._used = True
+                    self._used = False
                 await self._db.initialize()
                 running = Running(
                     self.nats,
@@ -175,6 +175,7 @@ class DatabaseService:
                 with contextlib.suppress(*SERVER_AWAY):
                     await connection.close()
             if not isinstance(self._given.database, Database):
+                self._used = True
                 await self._db.close()
 
     async def __aenter__(self) -> Self:
