@@ -224,6 +224,7 @@ __all__ = [
     "ProjectDataMissingError",
     "ProjectDirectoryError",
     "ProjectError",
+    "ProtectedDatabaseError",
     "ReadOnlyDatabaseError",
     "RegistryUnavailableError",
     "ResolverError",
