@@ -21,8 +21,8 @@ def names(project: str) -> set[str]:
 
 
 DECISIVE = (
-    "aiosqlite", "async", "attach", "computed", "grandchild", "hard_link", "remove", "shell", "str", "swallowed",
-    "symbolic_link", "xfail",
+    "aiosqlite", "async", "attach", "computed", "grandchild", "hard_link", "remove", "shell", "str",
+    "swallowed", "symbolic_link", "xfail",
 )  # fmt: skip
 """Parts of the names of those that are run by four workers at once, too."""
 

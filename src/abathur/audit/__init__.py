@@ -16,6 +16,7 @@ from abathur.audit.cutting import cut, cut_all
 from abathur.audit.entries import TABLES, TOPIC, Entry, append, observed
 from abathur.audit.head import AuditHead, checkpoint
 from abathur.audit.pruning import prune
+from abathur.audit.readers import unread
 
 __all__ = [
     "TABLES",
@@ -30,4 +31,5 @@ __all__ = [
     "cut_all",
     "observed",
     "prune",
+    "unread",
 ]
