@@ -88,8 +88,8 @@ def test_a_named_database_is_protected_also_in_a_temporary_directory(project):
     project.ini["abathur_protected_databases"] = f"\n  ../tmp/named.db\n  {project.temporary}/pattern-*"
     project.add(
         "test_it.py",
-        "import sqlite3, pytest\n@pytest.mark.parametrize('name', ['named', 'pattern-1', 'pattern-new', 'free'])\n"
-        "def test_it(name):\n    sqlite3.connect(f'../tmp/{name}.db').close()\n",
+        "import sqlite3, pytest\nNAMES = ['named', 'pattern-1', 'pattern-new', 'free']\n"
+        "@pytest.mark.parametrize('name', NAMES)\ndef test_it(name):\n    sqlite3.connect(f'../tmp/{name}.db').close()\n",
     )
     run = project.pytest()
     assert "FAILED test_it.py::test_it[named]" in run.text
@@ -173,8 +173,8 @@ def test_a_child_still_has_the_sitecustomize_of_its_own(project):
         "test_it.py",
         "import subprocess, sys\ndef test_it():\n"
         "    code = 'import sys; print(sys.own, \"abathur_guard\" in sys.modules, len(sys.path))'\n"
-        "    said = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, check=True)\n"
-        "    assert said.stdout.split()[:2] == ['found', 'True']\n",
+        "    said = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)\n"
+        "    assert said.stdout.split()[:2] == ['found', 'True'], said.stderr\n",
     )
     run = project.pytest(PYTHONPATH=str(project.root / "site"))
     assert run.code == 0, run.text
@@ -190,8 +190,9 @@ pytest_plugins = ["pytester"]
 
 def test_inner(pytester):
     pytester.makepyfile("def test_inside():\\n    import sqlite3; sqlite3.connect('inner.db')")
-    pytester.runpytest_inprocess("-p", "abathur.testing.plugin").assert_outcomes(failed=1)
-    pytester.runpytest_inprocess("--abathur-guard=off", "-p", "abathur.testing.plugin").assert_outcomes(passed=1)
+    plugin = ("-p", "abathur.testing.plugin")
+    pytester.runpytest_inprocess(*plugin).assert_outcomes(failed=1)
+    pytester.runpytest_inprocess("--abathur-guard=off", *plugin).assert_outcomes(passed=1)
 
 def test_outer():
     sqlite3.connect("dev.db")

@@ -23,7 +23,7 @@ REMEDY = (
 )
 
 
-class _RefusedError(pytest.fail.Exception):
+class _RefusedError(pytest.fail.Exception):  # type: ignore[name-defined, misc]
     """What fails a test at its teardown."""
 
 
