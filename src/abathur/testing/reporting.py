@@ -26,6 +26,9 @@ REMEDY = (
 class _RefusedError(pytest.fail.Exception):  # type: ignore[name-defined, misc]
     """What fails a test at its teardown."""
 
+    __module__ = "builtins"  # so that a summary has more room for what happened
+    __qualname__ = "Refused"
+
 
 class Reporter:
     """The hooks of a session that has a guard."""
