@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from abathur.errors import ProtectedDatabaseError
 from abathur.testing.guard import Refusal
 
 if TYPE_CHECKING:
@@ -64,7 +63,8 @@ class Reporter:
             return report
         if call.when == "teardown":
             return report
-        if report.failed and any(isinstance(one, ProtectedDatabaseError) for one in _chain(error)):
+        # By its name: without a refusal nobody has imported the module.
+        if report.failed and any(type(one).__name__ == "ProtectedDatabaseError" for one in _chain(error)):
             self._take(item.nodeid)
         return report
 
