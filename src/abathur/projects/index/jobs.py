@@ -1,0 +1,270 @@
+"""Indexing jobs in the registry: a task, whose parts are one that walks and one for each batch of files.
+
+    job (agent type abathur.index) waits for
+    ├── plan (abathur.index.plan): walks, and makes the batches
+    └── batch (abathur.index.batch): reads some files, and writes their chunks
+
+At most three jobs run at a time; any other follows one of these, as a dependency of its plan, so that
+whichever way that one ends, the next begins by the same commit. Nothing polls, and nothing is in memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import define, field, frozen
+
+from abathur import payload, times
+from abathur.errors import UnknownTaskError
+from abathur.models import Prerequisite
+from abathur.script import Row, Script, Statement
+from abathur.states import COMPLETED, TERMINAL
+from abathur.tasks import NewTask, dependencies, new_task, reading, submit
+from abathur.tasks.new import make_edges
+
+JOB: Final = "abathur.index"
+PLAN: Final = "abathur.index.plan"
+BATCH: Final = "abathur.index.batch"
+
+AT_A_TIME: Final = 3
+"""Jobs that run at the same time; the others are queued."""
+ATTEMPTS: Final = 5
+"""Of a plan or a batch: a process that is killed has used one."""
+
+
+@frozen
+class Request:
+    """What is to be indexed, and the tasks for it."""
+
+    project_id: str
+    root: str
+    scope: str
+    """Below the root; empty for all of it."""
+    force: bool
+    job: NewTask
+    plan: NewTask
+
+
+def request(project_id: str, root: str, scope: str, *, force: bool, actor: str) -> Request:
+    """Make the tasks of a job, before any transaction."""
+    place = f"{root}/{scope}" if scope else root
+    given = {"project_id": project_id, "root": root, "scope": scope, "force": force}
+    common: dict[str, Any] = {"project": project_id, "created_by": actor, "source": JOB, "input": given}
+    plan = new_task(
+        f"Find what to index in {place}", agent_type=PLAN, ref="plan", parent="job", max_attempts=ATTEMPTS, **common
+    )
+    job = new_task(
+        f"Index {place}",
+        agent_type=JOB,
+        ref="job",
+        depends_on=[Prerequisite("plan", "fail")],
+        max_attempts=ATTEMPTS,
+        **common,
+    )
+    return Request(project_id, root, scope, force, job, plan)
+
+
+def batches(given: Mapping[str, Any], job_id: str, parts: Sequence[Sequence[str]]) -> list[NewTask]:
+    """The tasks for the files of a job."""
+    return [
+        new_task(
+            f"Index {len(paths)} files of {given['root']}, from {paths[0]}"[:1_000],
+            agent_type=BATCH,
+            input={**given, "paths": list(paths)},
+            parent=job_id,
+            project=given["project_id"],
+            created_by=f"task:{job_id}",
+            source=JOB,
+            max_attempts=ATTEMPTS,
+        )
+        for paths in parts
+    ]
+
+
+# -- which jobs run ----------------------------------------------------------------------------
+
+
+@define
+class _Job:
+    """A job that has not ended."""
+
+    id: str
+    plan_id: str
+    root: str
+    scope: str
+    follows: str | None
+
+
+@define
+class Lanes:
+    """The open jobs in chains, each of which waits for the one before it; so as many run as there are chains."""
+
+    jobs: list[_Job]
+    """The oldest first."""
+    _by_id: dict[str, _Job] = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._by_id = {job.id: job for job in self.jobs}
+
+    def waits(self, job: _Job) -> bool:
+        return job.follows in self._by_id
+
+    @property
+    def running(self) -> int:
+        """How many jobs do not wait for another one."""
+        return sum(not self.waits(job) for job in self.jobs)
+
+    def place(self, root: str, scope: str) -> str | None:
+        """The job that a new one has to follow, if any: one that is about the same files, or the shortest chain."""
+        same = [job for job in self.jobs if job.root == root and overlap(job.scope, scope)]
+        if same:
+            return self._end(same[-1])[0]
+        if self.running < AT_A_TIME:
+            return None
+        ends = [self._end(job) for job in self.jobs if not self.waits(job)]
+        return min(ends, key=lambda end: end[1])[0]
+
+    def _end(self, job: _Job) -> tuple[str, int]:
+        """The last job of the chain that goes on from this one, and how many there are."""
+        length = 1
+        while following := [one for one in self.jobs if one.follows == job.id]:
+            job = following[-1]
+            length += 1
+        return job.id, length
+
+    def next(self) -> _Job | None:
+        """The job that may begin although the one before it still runs, because there is room."""
+        if self.running >= AT_A_TIME:
+            return None
+        for job in self.jobs:
+            before = self._by_id.get(job.follows or "")
+            if before and not (before.root == job.root and overlap(before.scope, job.scope)):
+                return job
+        return None
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether one of two scopes lies in the other."""
+    shorter, longer = sorted((one, other), key=len)
+    return not shorter or shorter == longer or longer.startswith(shorter + "/")
+
+
+def start(asked: Request, now: int) -> Script[str]:
+    """Make a job, or find the one that does the same already; returns its id."""
+    yield Statement("batches.lock_edges")  # two requests at once must see each other
+    jobs = yield from _open_jobs()
+    for job in jobs:
+        if (job["project_id"], job["root"], job["scope"]) == (asked.project_id, asked.root, asked.scope) and job[
+            "force"
+        ] >= asked.force:
+            return str(job["id"])
+    lanes = _lanes(jobs)
+    yield from _let_go(lanes, now)
+    follows = lanes.place(asked.root, asked.scope)
+    if follows is not None:
+        asked.plan.edges = make_edges([Prerequisite(follows, "ignore")])
+    yield from submit.enqueue([asked.job, asked.plan], now)
+    yield Statement(
+        "index_jobs.insert",
+        id=asked.job.id,
+        plan_id=asked.plan.id,
+        project_id=asked.project_id,
+        root=asked.root,
+        scope=asked.scope,
+        force=int(asked.force),
+        follows=follows,
+    )
+    return asked.job.id
+
+
+def close(job_id: str, now: int) -> Script[None]:
+    """A job is done, and another one may begin."""
+    yield Statement("batches.lock_edges")
+    yield Statement("index_jobs.close", id=job_id)
+    yield from _let_go(_lanes((yield from _open_jobs())), now)
+
+
+def _open_jobs() -> Script[list[Row]]:
+    """Those that have not ended; of the others it is written down that they have."""
+    rows = yield Statement("index_jobs.open")
+    ended = [row["id"] for row in rows if row["status"] is None or row["status"] in TERMINAL]
+    if ended:
+        yield Statement("index_jobs.close", rows=[{"id": one} for one in ended])
+    return [row for row in rows if row["id"] not in ended]
+
+
+def _lanes(rows: Sequence[Row]) -> Lanes:
+    return Lanes([_Job(row["id"], row["plan_id"], row["root"], row["scope"], row["follows"]) for row in rows])
+
+
+def _let_go(lanes: Lanes, now: int) -> Script[None]:
+    """Let queued jobs begin as long as there is room for them."""
+    while job := lanes.next():
+        # As if the job before it had ended; it has for this one alone.
+        yield from dependencies.unblock([(str(job.follows), COMPLETED)], now, only={job.plan_id})
+        yield Statement("index_jobs.let_go", id=job.id)
+        job.follows = None
+
+
+# -- what a job does ---------------------------------------------------------------------------
+
+
+def spread(job_id: str, plan: Mapping[str, Any], parts: Sequence[NewTask], now: int) -> Script[bool]:
+    """Make the batches of a job, once; False if the job has ended or has its batches already."""
+    row = yield from one(job_id)
+    if row["plan"] is not None or row["status"] in TERMINAL:
+        return False
+    yield Statement("index_jobs.set_plan", id=job_id, plan=payload.encode(dict(plan), "the plan"))
+    if parts:
+        yield from submit.enqueue(parts, now)
+        yield from _wait_for(job_id, [part.id for part in parts], now)
+    return True
+
+
+def _wait_for(job_id: str, ids: Sequence[str], now: int) -> Script[None]:
+    """Let a job, which is blocked by its plan, wait for tasks that were just made: there can be no circle."""
+    at = times.iso(now)
+    job = yield from reading.brief(job_id)
+    yield Statement(
+        "dependencies.add",
+        rows=[
+            {
+                "id": edge.id,
+                "dependent": job_id,
+                "prerequisite": edge.prerequisite,
+                "created_at": at,
+                "resolved_at": None,
+                "on_failure": edge.on_failure,
+            }
+            for edge in make_edges(Prerequisite(one, "ignore") for one in ids)
+        ],
+    )
+    yield from dependencies.weigh(Counter(ids))
+    yield Statement("tasks.meet", id=job_id, unmet=job["unmet"] + len(ids), status=job["status"], at=at)
+
+
+def one(job_id: str) -> Script[Row]:
+    """A job. Raises UnknownTaskError."""
+    rows = yield Statement("index_jobs.one", id=job_id)
+    if not rows:
+        raise UnknownTaskError(job_id, "indexing job")
+    return rows[0]
+
+
+def has_ended(job_id: str) -> Script[bool]:
+    """Whether a job has ended, so that there is no use in doing its batches."""
+    return (yield from one(job_id))["status"] in TERMINAL
+
+
+def done(job_id: str) -> Script[dict[str, Row]]:
+    """What the batches of a job have done so far, by their status."""
+    rows = yield Statement("index_jobs.done", id=job_id)
+    return {row["status"]: row for row in rows}
+
+
+def recent(project_id: str, limit: int) -> Script[list[str]]:
+    """The last jobs of a project, the newest first."""
+    rows = yield Statement("index_jobs.recent", project_id=project_id, limit=limit)
+    return [row["id"] for row in rows]
