@@ -24,7 +24,10 @@ from abathur.errors import (
     NotInitializedError,
 )
 from abathur.models import Finding
+from abathur.projects.api import Projects
+from abathur.projects.tables import REGISTRY, STORE
 from abathur.schema.declare import Schema
+from abathur.schema.inspect import fingerprint
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
 from abathur.script import ScriptFunction
@@ -79,7 +82,7 @@ class Database:
                 "Expected 'full' or 'normal'.",
                 "Leave it out for 'full'.",
             )
-        self._schemas = (LIBRARY, *([schema] if isinstance(schema, Schema) else schema))
+        self._schemas = (LIBRARY, REGISTRY, *([schema] if isinstance(schema, Schema) else schema))
         self._environment = environment or os.environ.get(ENVIRONMENT) or None
         self._backup = backup
         self._adopt = adopt
@@ -95,8 +98,11 @@ class Database:
             durability=durability,
             lock_timeout=lock_timeout,
         )
-        self._tasks = Tasks(self._engine, self._watch, actor or f"{socket.gethostname()}:{os.getpid()}")
+        self._durability, self._lock_timeout = durability, lock_timeout
+        self._actor = actor or f"{socket.gethostname()}:{os.getpid()}"
+        self._tasks = Tasks(self._engine, self._watch, self._actor)
         self._audit = audit.Audit(self._engine)
+        self._projects = Projects(self._engine, self._actor, self._store)
 
     # -- opening and closing -------------------------------------------------------------------
 
@@ -137,6 +143,7 @@ class Database:
             project=self._project,
             receives=receives,
         )
+        self._environment = report.environment  # stores are made with the same
         if self._state == "open":  # it may have been closed meanwhile
             self._state = "initialized"
         return report
@@ -160,6 +167,12 @@ class Database:
         """Whether there is anything in the file, or in the schema on the server. Makes nothing."""
         await self._open()
         return await self._engine.exists()
+
+    async def stamp(self) -> Mapping[str, str]:
+        """What the database's stamp says, by key; empty if it has none. Changes nothing, makes nothing."""
+        if not await self.exists():
+            return {}
+        return (await self._engine.read(fingerprint, self._engine.dialect)).meta
 
     async def backup(self, target: str | Path, *, progress: Progress | None = None) -> Path:
         """Write a consistent copy to the new file `target` while others write, and return its path.
@@ -196,6 +209,7 @@ class Database:
     async def close(self) -> None:
         """Finish what was accepted and close every connection. May be called twice."""
         self._state = "closed"
+        await self._projects.close()
         await self._engine.close()
         self._watch.elsewhere()  # whoever still waits finds it closed
 
@@ -233,6 +247,25 @@ class Database:
         """The trail of what was done, and by whom."""
         self._ready()
         return self._audit
+
+    @property
+    def projects(self) -> Projects[Database]:
+        """Which project a directory is, and the projects' stores."""
+        self._ready()
+        return self._projects
+
+    def _store(self, database_name: str, project_id: str) -> Database:
+        """The store of a project, not open yet. Handed down to `projects`, which imports no Database."""
+        return Database(
+            self._engine.beside(database_name),
+            schema=STORE,
+            environment=self._environment,
+            durability=self._durability,
+            lock_timeout=self._lock_timeout,
+            backup=self._backup,
+            project=project_id,
+            actor=self._actor,
+        )
 
     async def run(self, fn: ScriptFunction[T], *args: Any) -> T:
         """Run a script of your own in one write transaction and return its result.

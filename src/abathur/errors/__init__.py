@@ -20,6 +20,17 @@
     │   ├── UnmovableValueError             the target cannot hold a value
     │   ├── MoveDiffersError                something wrote to the source meanwhile
     │   └── MoveConflictError               two moves to one target
+    ├── ProjectError                        about projects; the registry is as it was
+    │   ├── NoProjectError (LookupError)    nothing says which project is meant
+    │   ├── UnknownProjectError (LookupError)
+    │   ├── AmbiguousProjectError (LookupError)   several projects bear that name
+    │   ├── ProjectConfigError              a configuration file is unreadable or wrong
+    │   ├── ProjectDirectoryError           a working directory is none
+    │   ├── ProjectDataMissingError         its store is gone
+    │   ├── CopiedProjectError              a copy of a directory that is strict
+    │   ├── StoreTakenError                 the store that it asks for is another one's
+    │   ├── ResolverError                   the application's resolver failed
+    │   └── RegistryUnavailableError (ConnectionError)   nothing was created
     ├── LifecycleError                      the Database is used at the wrong time or place
     │   ├── NotInitializedError
     │   ├── DatabaseClosedError
@@ -119,15 +130,30 @@ from abathur.errors.opening import (
     UnrelatedDatabaseError,
     UnsupportedVersionError,
 )
+from abathur.errors.projects import (
+    AmbiguousProjectError,
+    CopiedProjectError,
+    NoProjectError,
+    ProjectConfigError,
+    ProjectDataMissingError,
+    ProjectDirectoryError,
+    ProjectError,
+    RegistryUnavailableError,
+    ResolverError,
+    StoreTakenError,
+    UnknownProjectError,
+)
 from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError, WaitTimeoutError
 
 __all__ = [
     "AbathurError",
     "AccessDeniedError",
+    "AmbiguousProjectError",
     "BackupUnsupportedError",
     "CommandError",
     "ConfigError",
     "ConstraintError",
+    "CopiedProjectError",
     "CorruptDatabaseError",
     "DatabaseClosedError",
     "DependencyCycleError",
@@ -155,19 +181,28 @@ __all__ = [
     "MoveError",
     "NetworkFileSystemError",
     "NewerSchemaError",
+    "NoProjectError",
     "NotADatabaseError",
     "NotInitializedError",
     "OpenError",
     "OutOfMemoryError",
     "OutcomeUnknownError",
+    "ProjectConfigError",
+    "ProjectDataMissingError",
+    "ProjectDirectoryError",
+    "ProjectError",
     "ReadOnlyDatabaseError",
+    "RegistryUnavailableError",
+    "ResolverError",
     "SchemaConflictError",
     "ServerUnavailableError",
     "SourceInUseError",
     "StatementError",
+    "StoreTakenError",
     "TargetExistsError",
     "TargetNotEmptyError",
     "UnfinishedMoveError",
+    "UnknownProjectError",
     "UnknownStatementError",
     "UnknownTaskError",
     "UnmovableValueError",
