@@ -25,6 +25,7 @@ from abathur.errors import (
 )
 from abathur.models import Finding
 from abathur.projects.api import Projects
+from abathur.projects.index.tables import JOBS
 from abathur.projects.tables import REGISTRY, STORE
 from abathur.schema.declare import Schema
 from abathur.schema.inspect import fingerprint
@@ -82,7 +83,7 @@ class Database:
                 "Expected 'full' or 'normal'.",
                 "Leave it out for 'full'.",
             )
-        self._schemas = (LIBRARY, REGISTRY, *([schema] if isinstance(schema, Schema) else schema))
+        self._schemas = (LIBRARY, REGISTRY, JOBS, *([schema] if isinstance(schema, Schema) else schema))
         self._environment = environment or os.environ.get(ENVIRONMENT) or None
         self._backup = backup
         self._adopt = adopt

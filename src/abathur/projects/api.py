@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Generic
+from typing import Any
 
 from abathur import ids, payload
 from abathur.engines.base import Engine
@@ -23,6 +23,7 @@ from abathur.errors import (
 from abathur.projects import claim, config, names, reading
 from abathur.projects.claim import Wish
 from abathur.projects.config import Place
+from abathur.projects.index.api import Indexing
 from abathur.projects.registrar import New, Registrar, default_name
 from abathur.projects.stores import Stores, StoreT
 from abathur.projects.values import Project, Resolution, Tier, WorkingDirectory
@@ -31,11 +32,12 @@ from abathur.script import Script, Statement
 Directory = str | os.PathLike[str]
 
 
-class Projects(Generic[StoreT]):
+class Projects(Indexing[StoreT]):
     """The registry of projects of a Database."""
 
     def __init__(self, engine: Engine, actor: str, make: Callable[[str, str], StoreT]) -> None:
         self._engine = engine
+        self._actor = actor
         self._stores = Stores(engine, make)
         self._registrar = Registrar(engine, actor, self._stores)
 
@@ -165,6 +167,11 @@ class Projects(Generic[StoreT]):
         )
         decision = await self._engine.write(claim.claim, wish)
         return await self._by_name(decision.project_id, "explicit")
+
+    async def get(self, project: str) -> Project:
+        """A project by id or name. Raises UnknownProjectError or AmbiguousProjectError."""
+        with self._reached():
+            return await self._one(payload.plain(project, "the project", longest=512))
 
     async def store(self, project_id: str) -> StoreT:
         """The project's own Database, open. It stays open until this one is closed.

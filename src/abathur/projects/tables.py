@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from abathur.projects.index.tables import INDEX
 from abathur.schema.declare import Column, Index, Schema, Table
 
 PROJECTS: Final = Table(
@@ -77,5 +78,5 @@ REGISTRY: Final = Schema(
     ),
 )
 
-STORE: Final[tuple[Schema, ...]] = ()
+STORE: Final[tuple[Schema, ...]] = (INDEX,)
 """What a project's store has beside the library's own tables."""

@@ -17,7 +17,7 @@ from typing import Any, Final
 from attrs import define, field, frozen
 
 from abathur import payload, times
-from abathur.errors import UnknownTaskError
+from abathur.errors import InvalidInputError
 from abathur.models import Prerequisite
 from abathur.script import Row, Script, Statement
 from abathur.states import COMPLETED, TERMINAL
@@ -28,6 +28,8 @@ JOB: Final = "abathur.index"
 PLAN: Final = "abathur.index.plan"
 BATCH: Final = "abathur.index.batch"
 
+REASONS: Final = ("binary", "unreadable", "other")
+"""Why files of a batch were skipped, as its result counts them."""
 AT_A_TIME: Final = 3
 """Jobs that run at the same time; the others are queued."""
 ATTEMPTS: Final = 5
@@ -246,11 +248,15 @@ def _wait_for(job_id: str, ids: Sequence[str], now: int) -> Script[None]:
 
 
 def one(job_id: str) -> Script[Row]:
-    """A job. Raises UnknownTaskError."""
+    """A job. Raises InvalidInputError for what is none."""
     rows = yield Statement("index_jobs.one", id=job_id)
     if not rows:
-        raise UnknownTaskError(job_id, "indexing job")
-    return rows[0]
+        raise InvalidInputError(
+            f"There is no indexing job with the id {job_id!r}.",
+            "Expected one that `start_indexing` has returned, and that was not pruned since.",
+            "List them with `db.projects.indexings()` or `abathur index --jobs`.",
+        )
+    return rows[0]  # type: ignore[no-any-return]
 
 
 def has_ended(job_id: str) -> Script[bool]:
@@ -264,7 +270,10 @@ def done(job_id: str) -> Script[dict[str, Row]]:
     return {row["status"]: row for row in rows}
 
 
-def recent(project_id: str, limit: int) -> Script[list[str]]:
-    """The last jobs of a project, the newest first."""
-    rows = yield Statement("index_jobs.recent", project_id=project_id, limit=limit)
+def recent(project_id: str | None, limit: int) -> Script[list[str]]:
+    """The last jobs of a project, or of all, the newest first."""
+    if project_id is None:
+        rows = yield Statement("index_jobs.last", limit=limit)
+    else:
+        rows = yield Statement("index_jobs.recent", project_id=project_id, limit=limit)
     return [row["id"] for row in rows]

@@ -41,6 +41,8 @@ class Walk:
     root: str
     scope: str = ""
     largest: int = reading.LARGEST
+    unread: list[str] = field(factory=list)
+    """Directories that could not be read: nothing is known about what is in them."""
     skipped: Counter[str] = field(factory=Counter)
     """``ignored`` (a directory counts as one), ``binary``, ``oversized``, ``link``, ``special``,
     ``unreadable``, ``nested`` (another project) and ``unnameable`` (a name that is no UTF-8)."""
@@ -81,8 +83,11 @@ class Walk:
             try:
                 with os.scandir(directory) as listing:
                     entries = sorted(listing, key=lambda entry: entry.name)
+            except FileNotFoundError:  # it was removed meanwhile
+                continue
             except OSError:
                 self.skipped["unreadable"] += 1
+                self.unread.append(self._below(directory))
                 continue
             if directory != start:
                 names = {entry.name for entry in entries}
@@ -97,6 +102,8 @@ class Walk:
             for entry in entries:
                 try:
                     seen = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
                 except OSError:
                     self.skipped["unreadable"] += 1
                     continue
@@ -113,7 +120,10 @@ class Walk:
         if reason is not None:
             self.skipped[reason] += 1
         else:
-            yield Candidate(path[len(self.root) :].lstrip("/"), seen.st_size, seen.st_mtime_ns)
+            yield Candidate(self._below(path), seen.st_size, seen.st_mtime_ns)
+
+    def _below(self, path: str) -> str:
+        return path[len(self.root) :].lstrip("/")
 
     def _reason(self, path: str, name: str, seen: os.stat_result, rules: Ignoring) -> str | None:
         if name in ignoring.NEVER or rules.ignores(path, is_directory=False):

@@ -8,11 +8,18 @@ FROM index_jobs AS j LEFT JOIN tasks AS t ON t.id = j.id WHERE j.open = 1 ORDER 
 
 -- one: a job, and its task.
 SELECT j.id, j.plan_id, j.project_id, j.root, j.scope, j.force, j.follows, j.plan, t.status, t.error_message,
-       p.status AS plan_status, p.error_message AS plan_error
-FROM index_jobs AS j JOIN tasks AS t ON t.id = j.id LEFT JOIN tasks AS p ON p.id = j.plan_id WHERE j.id = :id
+       p.status AS plan_status, p.error_message AS plan_error, r.database_name
+FROM index_jobs AS j
+JOIN tasks AS t ON t.id = j.id
+LEFT JOIN tasks AS p ON p.id = j.plan_id
+LEFT JOIN projects AS r ON r.id = j.project_id
+WHERE j.id = :id
+
+-- last: the last jobs of all projects, the newest first.
+SELECT j.id FROM index_jobs AS j JOIN tasks AS t ON t.id = j.id ORDER BY j.id DESC LIMIT :limit
 
 -- recent: the last jobs of a project, the newest first.
-SELECT id FROM index_jobs WHERE project_id = :project_id ORDER BY id DESC LIMIT :limit
+SELECT j.id FROM index_jobs AS j JOIN tasks AS t ON t.id = j.id WHERE j.project_id = :project_id ORDER BY j.id DESC LIMIT :limit
 
 -- close: a job has ended.
 UPDATE index_jobs SET open = 0 WHERE id = :id
