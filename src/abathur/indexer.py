@@ -113,9 +113,7 @@ async def _check(db: Database, given: Mapping[str, Any]) -> list[str]:
     return roots
 
 
-async def _walked(
-    walk: Walk, known: Mapping[str, Known], *, force: bool
-) -> tuple[set[str], list[str]]:
+async def _walked(walk: Walk, known: Mapping[str, Known], *, force: bool) -> tuple[set[str], list[str]]:
     """All paths, and those of them whose files have to be looked into."""
     seen: set[str] = set()
     changed: list[str] = []
@@ -185,9 +183,7 @@ async def batch(ctx: Context) -> dict[str, Any]:
     return {"files": len(paths), **counts}
 
 
-def _read_some(
-    root: str, paths: Sequence[str], known: Mapping[str, tuple[int, str]], force: bool
-) -> _Slice:
+def _read_some(root: str, paths: Sequence[str], known: Mapping[str, tuple[int, str]], force: bool) -> _Slice:
     """Read files until there is enough for one transaction."""
     part = _Slice()
     live = open_files()

@@ -20,7 +20,8 @@ class NoProjectError(ProjectError, LookupError):
             f"There is no project here: {'; '.join(tried)}.",
             "Expected an id or name, a directory with `.abathur/config.json` in it or above it, or a "
             "configured resolver or default.",
-            remedy or "Make one with `abathur projects create DIRECTORY`, or name one (`project=`, `--project`).",
+            remedy
+            or "Make one with `abathur projects create DIRECTORY`, or name one (`project=`, `--project`).",
         )
 
 

@@ -1,163 +1,194 @@
-"""`db.projects`: which project is meant, and everything that can be done with projects."""
+"""`db.projects`: which project is meant, and making one of a directory."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from abathur import ids, payload
 from abathur.engines.base import Engine
-from abathur.errors import (
-    AmbiguousProjectError,
-    DiskIOError,
-    InvalidInputError,
-    LockTimeoutError,
-    NoProjectError,
-    ProjectDirectoryError,
-    RegistryUnavailableError,
-    ServerUnavailableError,
-    UnknownProjectError,
-)
+from abathur.errors import InvalidInputError, NoProjectError
 from abathur.projects import claim, config, names, reading
+from abathur.projects.asking import TIMEOUT, Answering, Asking
+from abathur.projects.changing import Changing, Repaired
 from abathur.projects.claim import Wish
-from abathur.projects.config import Place
 from abathur.projects.index.api import Indexing
-from abathur.projects.registrar import New, Registrar, default_name
-from abathur.projects.stores import Stores, StoreT
+from abathur.projects.looking import Directory, nearest_path
+from abathur.projects.registrar import New
+from abathur.projects.stores import StoreT
 from abathur.projects.values import Project, Resolution, Tier, WorkingDirectory
 from abathur.script import Script, Statement
+from abathur.tasks.new import seconds
 
-Directory = str | os.PathLike[str]
+__all__ = ["Projects", "Repaired"]
 
 
-class Projects(Indexing[StoreT]):
+class Projects(Changing[StoreT], Indexing[StoreT]):
     """The registry of projects of a Database."""
 
     def __init__(self, engine: Engine, actor: str, make: Callable[[str, str], StoreT]) -> None:
-        self._engine = engine
-        self._actor = actor
-        self._stores = Stores(engine, make)
-        self._registrar = Registrar(engine, actor, self._stores)
+        super().__init__(engine, actor, make)
+        self._asking: Asking | None = None
+        self._default: str | None = None
+
+    def configure(
+        self,
+        *,
+        resolver: Answering | str | None = None,
+        default: str | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        """Say what `resolve` goes by when neither the caller nor a directory says which project is meant.
+
+        resolver: a function (asynchronous, or called on a thread) of a directory and a session, each of
+        which may be None, that returns an id, a name or None; or a URL that is asked with ``?directory=``
+        and ``session=`` and answers ``{"project": ...}``, or with the status 404 or 204 for none. Its
+        answers are kept for a minute. default: the id or name of a project. timeout: seconds that the
+        resolver has.
+
+        Each call replaces all of it. Raises InvalidInputError.
+        """
+        if default is not None:
+            payload.plain(default, "default", longest=512)
+        limit = seconds("timeout", timeout, 60)
+        self._asking = None if resolver is None else Asking(resolver, limit)
+        self._default = default
 
     # -- which one is meant --------------------------------------------------------------------
 
     async def resolve(
-        self, explicit: str | None = None, *, directory: Directory | None = None, session: str | None = None
+        self,
+        explicit: str | None = None,
+        directory: Directory | None = None,
+        session: str | None = None,
     ) -> Resolution:
-        """Which project is meant; made, if a directory's configuration says that there is one.
+        """Which project is meant; it is made, if a directory's configuration says that there is one.
 
         explicit: an id or a name; then nothing else is looked at. directory: where the caller works;
-        the nearest configuration from there upward counts. session: whose working directory counts, if
-        `directory` is not given.
+        the nearest configuration from there upward counts. session: the one whose working directory
+        counts, if `directory` is not given. Then what `configure` says.
 
-        Raises UnknownProjectError, AmbiguousProjectError, ProjectConfigError, ProjectDataMissingError,
-        NoProjectError and other ProjectErrors; RegistryUnavailableError if the database is not there.
+        Raises NoProjectError, UnknownProjectError, AmbiguousProjectError, ProjectConfigError,
+        ProjectDirectoryError, ProjectDataMissingError, CopiedProjectError, StoreTakenError, ResolverError;
+        RegistryUnavailableError if the database is not there; or what making a store raises.
         """
+        if explicit is not None:
+            payload.plain(explicit, "the project", longest=512)
+        if session is not None:
+            payload.plain(session, "session", longest=512)
         with self._reached():
             if explicit is not None:
-                return await self._by_name(payload.plain(explicit, "the project", longest=512), "explicit")
+                return await self._by_name(explicit, "explicit")
             tried: list[str] = []
-            if directory is not None:
-                found = await self._by_directory(config.real(directory), "directory", tried)
-            else:
-                found = await self._by_session(session, tried)
-            if found is None:
-                raise NoProjectError(tried)
-            return found
+            at = await self._directory(directory, session, tried)
+            if at is not None:
+                tier: Tier = "session" if directory is None else "directory"
+                found = await self._by_directory(at, tier, tried)
+                if found is not None:
+                    return found
+            if self._asking is not None:
+                answer = await self._asking.ask(at, session)
+                if answer is not None:
+                    return await self._by_name(answer, "resolver")
+                tried.append(f"the resolver {self._asking.name} knows none")
+            if self._default is not None:
+                return await self._by_name(self._default, "default")
+            raise NoProjectError(tried)
 
     async def _by_name(self, text: str, tier: Tier) -> Resolution:
         project = await self._registrar.completed(await self._one(text))
-        root = project.roots[0] if project.roots else None
-        return Resolution(
-            project_id=project.id,
-            name=project.name,
-            database_name=project.database_name,
-            tier=tier,
-            root=root.path if root else None,
-            config_persisted=bool(root and root.config_persisted),
-            reason=root.reason if root else "it has no directory",
-        )
+        return _known(project, project.roots[0].path if project.roots else None, tier)
 
-    async def _one(self, text: str) -> Project:
-        found = await self._engine.read(reading.matching, text)
-        if not found:
-            raise UnknownProjectError(text)
-        if len(found) > 1:
-            raise AmbiguousProjectError(text, [(one.id, [root.path for root in one.roots]) for one in found])
-        return found[0]
-
-    async def _by_session(self, session: str | None, tried: list[str]) -> Resolution | None:
+    async def _directory(
+        self, directory: Directory | None, session: str | None, tried: list[str]
+    ) -> str | None:
+        if directory is not None:
+            return config.real(directory)
         if session is None:
             tried.append("neither a project, nor a directory, nor a session was given")
             return None
-        directory = await self._engine.read(reading.working_directory, session)
-        if directory is None:
+        found = await self._engine.read(reading.working_directory, session)
+        if found is None:
             tried.append(f"the session {session!r} has no working directory")
             return None
-        return await self._by_directory(config.real(directory), "session", tried)
+        return config.real(found)
 
     async def _by_directory(self, directory: str, tier: Tier, tried: list[str]) -> Resolution | None:
         place = config.find(directory)
         if place is None or place.config is None:
-            tried.append(f"there is no configuration in {directory} or above it")
-            return None
-        found = await self._registrar.settle(place, tier, may_create=place.config.auto_switch)
-        if found is None:
-            remedy = f"Make it with `abathur projects create {place.root}`."
-            said = f"{place.config.path} is of no project yet, and says that auto_switch is off"
-            raise NoProjectError([said], remedy)
-        return found
+            # A directory whose configuration was removed, or could never be written, is known by its path.
+            found = await self._engine.read(reading.nearest, tuple(config.levels(directory)))
+            if found is None:
+                tried.append(f"there is no configuration in {directory}, nor above it")
+                return None
+            root, project = found
+            return _known(await self._registrar.completed(project), root, tier)
+        settled = await self._registrar.settle(place, tier, may_create=place.config.auto_switch)
+        if settled is None:
+            raise NoProjectError(
+                [f"{place.config.path} is of no project yet, and its auto_switch is off"],
+                f"Make the project with `abathur projects create {place.root}`, or switch it on.",
+            )
+        return settled
 
-    # -- making and looking --------------------------------------------------------------------
+    async def set_working_directory(
+        self, session: str, directory: Directory | None
+    ) -> WorkingDirectory | None:
+        """Note where a session works, so that it is known after a restart too; None forgets it.
+
+        Raises ProjectDirectoryError, InvalidInputError or RegistryUnavailableError.
+        """
+        payload.plain(session, "session", longest=512)
+        real = None if directory is None else config.real(directory)
+        with self._reached():
+            await self._engine.write(_set_working_directory, session, real)
+        if real is None:
+            return None
+        return WorkingDirectory(session=session, directory=real, config_path=nearest_path(real))
+
+    # -- making --------------------------------------------------------------------------------
 
     async def create(
         self,
         name: str | None = None,
-        *,
         directory: Directory | None = None,
+        *,
         description: str | None = None,
         database_name: str | None = None,
         metadata: Mapping[str, Any] | None = None,
     ) -> Resolution:
-        """Make a project, of a directory or without one. Of a directory that has one, it is that one."""
-        new = self._new(name, description, database_name, metadata)
+        """Make a project of a directory, or one without a directory.
+
+        name: else that of the directory. directory: its configuration is written if it has none; if it is
+        a project's already, that is the answer. description: in words. database_name: what its store is
+        to be called, else that follows from the name and the id. metadata: JSON of the application's own.
+
+        Raises InvalidInputError, if the directory is a project's of another name also; and what `resolve`
+        raises.
+        """
+        new = _new(name, description, database_name, metadata)
         with self._reached():
             if directory is None:
                 return await self._without_directory(new)
-            root = config.real(directory)
-            found = await self._registrar.settle(config.place(root), "directory", new=new)
-            assert found is not None  # noqa: S101  # it may be made
-            return found
-
-    def _new(
-        self,
-        name: str | None,
-        description: str | None,
-        database_name: str | None,
-        metadata: Mapping[str, Any] | None,
-    ) -> New:
-        if name is not None:
-            payload.plain(name, "name", longest=names.LONGEST)
-        if description is not None:
-            payload.plain(description, "description", longest=10_000, empty=True)
-        if database_name is not None and not names.is_store(database_name):
-            raise InvalidInputError(
-                f"database_name={database_name!r} cannot be the name of a store.",
-                "Expected at most 63 lower-case letters, digits and underscores, no digit first, not `pg_`.",
-                "Leave it out for one that follows from the project's name.",
-            )
-        text = "{}" if metadata is None else payload.encode(dict(metadata), "metadata")
-        return New(name=name, description=description, database_name=database_name, metadata=text)
+            place = config.place(config.real(directory))
+            if place.config is None and (found := await self._engine.read(reading.nearest, (place.root,))):
+                _check_name(name, found[1].name, place.root)
+                new = _new(found[1].name, description, None, metadata)
+            elif place.config is not None:
+                _check_name(name, place.config.name, place.config.path)
+            settled = await self._registrar.settle(place, "directory", new=new)
+            assert settled is not None  # noqa: S101  # it may be made
+            return settled
 
     async def _without_directory(self, new: New) -> Resolution:
         if new.name is None:
             raise InvalidInputError(
-                "A project without a directory has no name.", "Expected a name.", "Give `name=` or `directory=`."
+                "A project without a directory has no name.",
+                "Expected a name.",
+                "Give `name=` or `directory=`.",
             )
         wish = Wish(
-            actor=self._registrar.actor,
+            actor=self._actor,
             name=new.name,
             candidate=ids.new_id(),
             event_id=ids.new_id(),
@@ -165,30 +196,55 @@ class Projects(Indexing[StoreT]):
             description=new.description,
             metadata=new.metadata,
         )
+        if new.database_name is not None:
+            await self._registrar.check_free(wish, new.database_name, None)
         decision = await self._engine.write(claim.claim, wish)
         return await self._by_name(decision.project_id, "explicit")
 
-    async def get(self, project: str) -> Project:
-        """A project by id or name. Raises UnknownProjectError or AmbiguousProjectError."""
-        with self._reached():
-            return await self._one(payload.plain(project, "the project", longest=512))
 
-    async def store(self, project_id: str) -> StoreT:
-        """The project's own Database, open. It stays open until this one is closed.
+def _known(project: Project, path: str | None, tier: Tier) -> Resolution:
+    """The answer for a project whose configuration was not looked at."""
+    root = next((one for one in project.roots if one.path == path), None)
+    return Resolution(
+        project_id=project.id,
+        name=project.name,
+        database_name=project.database_name,
+        tier=tier,
+        root=path,
+        config_persisted=bool(root and root.config_persisted),
+        reason=root.reason if root else "it has no directory",
+    )
 
-        Raises UnknownProjectError, ProjectDataMissingError, StoreTakenError, or what opening it raises.
-        """
-        with self._reached():
-            project = await self._registrar.completed(await self._one(project_id))
-            return await self._stores.open(project.database_name, project.id, project.name)
 
-    async def close(self) -> None:
-        """Close the stores; a Database does it when it is closed."""
-        await self._stores.close()
+def _new(
+    name: str | None, description: str | None, database_name: str | None, metadata: Mapping[str, Any] | None
+) -> New:
+    if name is not None:
+        payload.plain(name, "name", longest=names.LONGEST)
+    if description is not None:
+        payload.plain(description, "description", longest=10_000, empty=True)
+    if database_name is not None and not (isinstance(database_name, str) and names.is_store(database_name)):
+        raise InvalidInputError(
+            f"database_name={database_name!r} cannot be the name of a store.",
+            "Expected at most 63 lower-case letters, digits and underscores, no digit first, not `pg_`.",
+            "Leave it out for one that follows from the project's name.",
+        )
+    text = "{}" if metadata is None else payload.encode(dict(metadata), "metadata")
+    return New(name=name, description=description, database_name=database_name, metadata=text)
 
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        try:
-            yield
-        except (ServerUnavailableError, DiskIOError, LockTimeoutError) as error:
-            raise RegistryUnavailableError(self._engine.name, str(error)) from error
+
+def _check_name(name: str | None, found: str, where: str) -> None:
+    if name is not None and name != found:
+        raise InvalidInputError(
+            f"{where} is of the project {found!r}, not {name!r}.",
+            "Expected the name that it has.",
+            "Leave the name out, or rename the project.",
+        )
+
+
+def _set_working_directory(session: str, directory: str | None, now: int) -> Script[None]:
+    """Note where a session works."""
+    if directory is None:
+        yield Statement("projects.forget_session", session=session)
+    else:
+        yield Statement("projects.set_working_directory", session=session, directory=directory, now=now)

@@ -1,7 +1,7 @@
 """Claiming: whose a directory is, decided in one transaction, so that all who race get one answer.
 
-A script reads no files. Where the answer hangs on what is in another directory (is a project's earlier root
-still there, or was it moved here?), it asks: it answers with the `unsure` ones, and is called again with facts.
+A script reads no files. Where the answer hangs on what is in another directory (is a project's earlier
+root still there, or was it moved here?), it asks: it answers with the `unsure` ones, and is called again.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def claim(wish: Wish, now: int) -> Script[Decision]:
     yield Statement("projects.lock")
     found = yield from decide(wish, now)
     if not found.unsure:
-        for step in found.steps:
+        for step in found.steps:  # noqa: UP028  # a tuple cannot be sent the rows
             yield step
         if found.events:
             yield from note(found.events, wish.event_id, wish.actor, now)
@@ -254,9 +254,7 @@ def _seen_again(wish: Wish, row: Any, rooted: Any, steps: list[Statement], now: 
     return _decision(row, wish, rooted["root"], persisted, rooted["reason"], steps, [], renamed, now)
 
 
-def _further_root(
-    wish: Wish, row: Any, rooted: Any, steps: list[Statement], now: int
-) -> Script[Decision]:
+def _further_root(wish: Wish, row: Any, rooted: Any, steps: list[Statement], now: int) -> Script[Decision]:
     """The id is known, and the directory is not, or as another project's: it was moved, or copied."""
     others = yield from reading.roots_of(row["id"])
     unsure = tuple(one["root"] for one in others if one["root"] not in wish.facts)

@@ -57,7 +57,7 @@ class Place:
 
 def identity(path: str) -> str:
     """``device:inode`` of a directory. Raises OSError."""
-    found = os.stat(path)
+    found = Path(path).stat()
     return f"{found.st_dev}:{found.st_ino}"
 
 
@@ -68,7 +68,7 @@ def real(directory: str | os.PathLike[str]) -> str:
         raise ProjectDirectoryError(repr(directory), "it is no path")
     try:
         found = os.path.realpath(text, strict=True)
-        is_directory = stat.S_ISDIR(os.stat(found).st_mode)
+        is_directory = stat.S_ISDIR(Path(found).stat().st_mode)
         found.encode()
     except UnicodeEncodeError:
         raise ProjectDirectoryError(repr(directory), "its path is no UTF-8") from None
@@ -84,22 +84,27 @@ def levels(directory: str) -> Iterator[str]:
 
     That is the root of a version control, the home directory, or where another file system begins.
     """
-    home = os.path.realpath(os.path.expanduser("~"))
-    at = directory
+    home = _home()
+    at = Path(directory)
     device = _device(at)
     while True:
-        yield at
-        above = os.path.dirname(at)
-        if above == at or at == home or any(os.path.lexists(os.path.join(at, one)) for one in VERSION_CONTROL):
+        yield str(at)
+        is_last = at in (at.parent, home) or any(os.path.lexists(at / one) for one in VERSION_CONTROL)
+        if is_last or _device(at.parent) != device:
             return
-        if _device(above) != device:
-            return
-        at = above
+        at = at.parent
 
 
-def _device(directory: str) -> int | None:
+def _home() -> Path | None:
     try:
-        return os.stat(directory).st_dev
+        return Path(os.path.realpath(Path.home()))
+    except RuntimeError:  # nobody says where it is
+        return None
+
+
+def _device(directory: Path) -> int | None:
+    try:
+        return directory.stat().st_dev
     except OSError:
         return None
 
@@ -117,7 +122,7 @@ def place(root: str) -> Place:
 def path_of(root: str) -> str | None:
     """Where a directory's configuration is, whatever is there; None if there is none."""
     for name in PLACES:
-        path = os.path.join(root, name)
+        path = f"{root.rstrip('/')}/{name}"
         try:
             os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -228,9 +233,7 @@ def check(path: str, value: dict[str, Any]) -> Config:
         flags[flag] = found = value.get(flag, default)
         if not isinstance(found, bool):
             _wrong(path, flag, f"it is {_kind(found)}", "Expected true or false.")
-    return Config(
-        path=path, name=name, id=project_id, database_name=store, description=description, **flags
-    )
+    return Config(path=path, name=name, id=project_id, database_name=store, description=description, **flags)
 
 
 def _check_text(path: str, field: str, text: str, longest: int, *, empty: bool = False) -> None:
@@ -253,7 +256,7 @@ def _wrong(path: str, field: str | None, reason: str, expected: str, remedy: str
 def _unreadable(path: str, error: OSError) -> ProjectConfigError:
     reason = error.strerror or str(error)
     if error.errno == errno.ENOENT:
-        reason = "it is a link to nothing" if os.path.islink(path) else "it is gone"
+        reason = "it is a link to nothing" if Path(path).is_symlink() else "it is gone"
     elif error.errno == errno.ELOOP:
         reason = "its links go in circles"
     elif error.errno == errno.ENXIO:  # of a socket
@@ -273,11 +276,13 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 80 else f"{text[:79]}…"
 
 
-def exists(root: str) -> bool:
-    """Whether a directory bears a configuration, readable or not."""
+def is_directory(path: str) -> bool:
+    """Whether there is a directory; True where nobody can say."""
     try:
-        return path_of(root) is not None
-    except ProjectConfigError:
+        return stat.S_ISDIR(Path(path).stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
         return True
 
 

@@ -86,33 +86,40 @@ async def replace_id(path: str, project_id: str, name: str) -> Published:
 
 async def publish_new(root: str, project_id: str, name: str, more: Mapping[str, Any]) -> Published:
     """Write the first configuration of a directory."""
-    path = str(config.default_path(root))
-    project = {"id": project_id, "name": name, **{key: more[key] for key in ("database_name",) if key in more}}
-    value = {"version": "1.0", "project": project, **{key: more[key] for key in ("description",) if key in more}}
+    path = config.default_path(root)
+    project = {
+        "id": project_id,
+        "name": name,
+        **{key: more[key] for key in ("database_name",) if key in more},
+    }
+    value = {
+        "version": "1.0",
+        "project": project,
+        **{key: more[key] for key in ("description",) if key in more},
+    }
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     try:
         with contextlib.suppress(FileExistsError):
-            os.mkdir(os.path.dirname(path), 0o755)
-        async with _locked(os.path.dirname(path)):
-            if not os.path.lexists(path):
-                _write(path, text, None)
+            path.parent.mkdir(0o755)
+        async with _locked(path.parent):
+            if _write_new(path, text):
                 return Published(persisted=True)
     except TimeoutError as error:
         return Published(persisted=False, reason=str(error))
     except OSError as error:
         return Published(persisted=False, reason=_why(error))
-    return await publish_id(path, project_id)  # somebody was faster
+    return await publish_id(str(path), project_id)  # somebody was faster
 
 
 async def _publish(path: str, change: Any) -> Published:
-    target = os.path.realpath(path)  # of a link, what it leads to is changed
+    target = _target(path)
     try:
-        async with _locked(os.path.dirname(target)):
+        async with _locked(target.parent):
             for _ in range(TRIES):
                 if not os.access(target, os.W_OK):  # a rename would not mind
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
                 before = _seen(target)
-                text = config.text_of(target)
+                text = config.text_of(str(target))
                 changed = change(text)
                 if isinstance(changed, Published):
                     return changed
@@ -133,60 +140,80 @@ def _why(error: OSError) -> str:
     return f"it cannot be written ({(error.strerror or str(error)).lower()})"
 
 
-def _seen(path: str) -> tuple[int, ...]:
-    found = os.stat(path)
+def _target(path: str) -> Path:
+    """The file itself: of a link, what it leads to is changed."""
+    return Path(os.path.realpath(path))
+
+
+def _seen(path: Path) -> tuple[int, ...]:
+    found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def _write(target: str, text: str, before: tuple[int, ...] | None) -> bool:
-    """Give the file a new content; False if it is not as it was `before`. Only with the directory locked."""
-    directory = os.path.dirname(target)
-    _sweep(directory)
-    partial = os.path.join(directory, f".config.json.{secrets.token_hex(8)}.abathur")
-    mode = 0o666 if before is None else 0o600
-    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+def _write_new(target: Path, text: str) -> bool:
+    """Make the file; False if there is one. Only with the directory locked, as below."""
+    if os.path.lexists(target):
+        return False
+    partial = _partial(target, 0o666, text)
     try:
-        try:
-            with open(fd, "w", encoding="utf-8", newline="", closefd=False) as file:
-                file.write(text)
-            if before is not None:
-                _take_after(fd, target)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        if before is None:
-            os.link(partial, target)  # unlike a rename it replaces nothing
-            os.unlink(partial)
-        elif _seen(target) == before:
-            os.rename(partial, target)
-        else:
-            os.unlink(partial)
-            return False
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(partial)
-        raise
-    _sync(directory)
+        os.link(partial, target)  # unlike a rename it replaces nothing
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links
+        partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync(target.parent)
     return True
 
 
-def _take_after(fd: int, target: str) -> None:
+def _write(target: Path, text: str, before: tuple[int, ...]) -> bool:
+    """Give the file a new content; False if it is not as it was `before`."""
+    partial = _partial(target, 0o600, text)
+    try:
+        if _seen(target) != before:
+            return False
+        partial.rename(target)
+    finally:
+        partial.unlink(missing_ok=True)
+    _sync(target.parent)
+    return True
+
+
+def _partial(target: Path, mode: int, text: str) -> Path:
+    """The new content under a name of its own, on the disk."""
+    _sweep(target.parent)
+    partial = target.with_name(f".config.json.{secrets.token_hex(8)}.abathur")
+    fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            if target.exists():
+                _take_after(fd, target)
+            file.flush()
+            os.fsync(fd)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    return partial
+
+
+def _take_after(fd: int, target: Path) -> None:
     """Give the new file the mode, and where that is allowed the owner, of the old one."""
-    old = os.stat(target)
+    old = target.stat()
     with contextlib.suppress(OSError):
         os.fchown(fd, old.st_uid, old.st_gid)
     os.fchmod(fd, stat.S_IMODE(old.st_mode))
 
 
-def _sweep(directory: str) -> None:
+def _sweep(directory: Path) -> None:
     """Remove what those have left who died while they wrote; nobody else writes now."""
-    for name in os.listdir(directory):
-        if _PARTIAL.fullmatch(name):
-            with contextlib.suppress(OSError):
-                Path(directory, name).unlink()
+    for path in directory.iterdir():
+        if _PARTIAL.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
-def _sync(directory: str) -> None:
+def _sync(directory: Path) -> None:
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(fd)
@@ -198,7 +225,7 @@ def _sync(directory: str) -> None:
 
 
 @asynccontextmanager
-async def _locked(directory: str) -> AsyncIterator[None]:
+async def _locked(directory: Path) -> AsyncIterator[None]:
     """Hold the lock of a directory, which leaves no file behind. Raises TimeoutError or OSError."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -44,11 +44,22 @@ def page(after: str, name: str | None, state: str | None, limit: int) -> Script[
     return (yield from _with_roots(rows))
 
 
+def nearest(paths: Sequence[str]) -> Script[tuple[str, Project] | None]:
+    """The first of some paths that is a root, with its project."""
+    for path in paths:
+        rows = yield Statement("projects.root", root=path)
+        if rows:
+            found = yield from by_id(rows[0]["project_id"])
+            if found is not None:
+                return path, found
+    return None
+
+
 def _with_roots(rows: Sequence[Any]) -> Script[list[Project]]:
-    found = []
+    roots = {}
     for row in rows:
-        found.append(project(row, (yield from roots_of(row["id"]))))
-    return found
+        roots[row["id"]] = yield from roots_of(row["id"])
+    return [project(row, roots[row["id"]]) for row in rows]
 
 
 def events(project_id: str, limit: int) -> Script[list[ProjectEvent]]:

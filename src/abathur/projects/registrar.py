@@ -5,9 +5,9 @@ Whoever dies on the way leaves a claim behind, and the next one who asks complet
 
 from __future__ import annotations
 
-import os
 import stat
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, Generic
 
 from attrs import evolve, frozen
@@ -47,7 +47,7 @@ class Registrar(Generic[StoreT]):
 
     def __init__(self, engine: Engine, actor: str, stores: Stores[StoreT]) -> None:
         self._engine = engine
-        self.actor = actor
+        self._actor = actor
         self.stores = stores
 
     # -- a directory ---------------------------------------------------------------------------
@@ -66,17 +66,19 @@ class Registrar(Generic[StoreT]):
             if not decision.project_id:
                 return None
             if found is not None and found.dry_run:
-                return self._would(decision, place, tier, found)
+                return _would(decision, tier, found)
             if decision.steps:
                 if wish.database_name and decision.state == "provisioning":
-                    await self._check_free(wish, decision)
+                    await self.check_free(wish, decision.database_name, decision.project_id)
                 decision = await self._claimed(wish, place)
             decision = await self._provisioned(decision, wish.database_name)
             published = await self._published(place, decision, new)
             if published.other_id is None:
                 await self._note_published(decision, published)
                 return _resolution(decision, tier, published)
-            place = config.place(place.root)  # somebody has given it another id meanwhile, and that one counts
+            place = config.place(
+                place.root
+            )  # somebody has given it another id meanwhile, and that one counts
         raise ProjectConfigError(
             str(config.path_of(place.root)),
             "project.id",
@@ -88,7 +90,7 @@ class Registrar(Generic[StoreT]):
     def _wish(self, place: Place, new: New, *, may_create: bool) -> Wish:
         found = place.config
         return Wish(
-            actor=self.actor,
+            actor=self._actor,
             name=found.name if found else new.name or default_name(place.root),
             candidate=ids.new_id(),
             event_id=ids.new_id(),
@@ -120,13 +122,12 @@ class Registrar(Generic[StoreT]):
                 facts[root] = fact(root, place.directory, wish.id)
         raise RegistryUnavailableError(self._engine.name, "its roots change again and again.")
 
-    async def _check_free(self, wish: Wish, decision: Decision) -> None:
+    async def check_free(self, wish: Wish, database_name: str, project_id: str | None) -> None:
         """Refuse a store that is asked for by name and is somebody else's, before anything is claimed."""
-        name = decision.database_name
-        if not await self.stores.is_free(name, decision.project_id):
-            owner = await self.stores.owner(name)
+        if not await self.stores.is_free(database_name, project_id):
+            owner = await self.stores.owner(database_name)
             whose = f"the project {owner}" if owner else "no project; something else lies there"
-            raise StoreTakenError(name, whose, wish.path or repr(wish.name))
+            raise StoreTakenError(database_name, whose, wish.path or repr(wish.name))
 
     # -- its store -----------------------------------------------------------------------------
 
@@ -166,7 +167,7 @@ class Registrar(Generic[StoreT]):
         if is_there != (state == "ready"):
             events = () if is_there else (Event(project_id=project_id, kind="missing", detail={}),)
             state = "ready" if is_there else "missing"
-            await self._engine.write(_set_state, project_id, state, events, ids.new_id(), self.actor)
+            await self._engine.write(_set_state, project_id, state, events, ids.new_id(), self._actor)
         if not is_there:
             raise ProjectDataMissingError(project_id, name, self.stores.place(database_name))
 
@@ -175,7 +176,9 @@ class Registrar(Generic[StoreT]):
     async def _published(self, place: Place, decision: Decision, new: New | None) -> Published:
         found = place.config
         if found is None:
-            more = {key: getattr(new, key) for key in ("database_name", "description") if getattr(new, key, None)}
+            more = {
+                key: getattr(new, key) for key in ("database_name", "description") if getattr(new, key, None)
+            }
             return await publish.publish_new(place.root, decision.project_id, decision.name, more)
         if found.id is not None:
             return Published(persisted=True)
@@ -198,34 +201,34 @@ class Registrar(Generic[StoreT]):
                 await self._engine.write(note_published, root.path, project.id, published)
         return evolve(project, database_name=database_name, state="ready")
 
-    # -- trying it out -------------------------------------------------------------------------
 
-    def _would(self, decision: Decision, place: Place, tier: Tier, found: Config) -> Resolution:
-        is_new = any(step.name == "projects.insert" for step in decision.steps)
-        said = [f"{event.kind} {_shown(event.detail)}" for event in decision.events]
-        if found.id is None:
-            said.append(f"its id written into {found.path}")
-        would = f"it would be {', '.join(said)}" if said else "nothing would be done"
-        return Resolution(
-            project_id=found.id or "" if is_new else decision.project_id,
-            name=decision.name,
-            database_name=decision.database_name if found.id or not is_new else "",
-            tier=tier,
-            root=decision.root,
-            config_persisted=found.id is not None,
-            reason=f"dry_run: {would}",
-        )
+def _would(decision: Decision, tier: Tier, found: Config) -> Resolution:
+    """What would be done, where `dry_run` is set."""
+    is_new = any(step.name == "projects.insert" for step in decision.steps)
+    said = [f"{event.kind} {_shown(event.detail)}" for event in decision.events]
+    if found.id is None:
+        said.append(f"its id written into {found.path}")
+    would = f"it would be {', '.join(said)}" if said else "nothing would be done"
+    return Resolution(
+        project_id=(found.id or "") if is_new else decision.project_id,
+        name=decision.name,
+        database_name=decision.database_name if found.id or not is_new else "",
+        tier=tier,
+        root=decision.root,
+        config_persisted=found.id is not None,
+        reason=f"dry_run: {would}",
+    )
 
 
 def default_name(root: str) -> str:
     """What a project is named if nobody says: as its directory."""
-    return os.path.basename(root)[: names.LONGEST] or "root"
+    return Path(root).name[: names.LONGEST] or "root"
 
 
 def fact(root: str, directory: str, project_id: str | None) -> Fact:
     """What another root of a project is, seen from a directory that bears the project's id."""
     try:
-        found = os.stat(root)
+        found = Path(root).stat()
     except (FileNotFoundError, NotADirectoryError):
         return "gone"
     except OSError:
@@ -242,7 +245,13 @@ def fact(root: str, directory: str, project_id: str | None) -> Fact:
 
 
 def _set_state(
-    project_id: str, state: str, events: tuple[Event, ...] = (), event_id: str = "", actor: str = "", *, now: int
+    project_id: str,
+    state: str,
+    events: tuple[Event, ...] = (),
+    event_id: str = "",
+    actor: str = "",
+    *,
+    now: int,
 ) -> Script[None]:
     """Note whether a project's store is there."""
     yield Statement("projects.set_state", id=project_id, state=state, now=now)
@@ -250,16 +259,21 @@ def _set_state(
         yield from claim.note(events, event_id, actor, now)
 
 
-def note_published(root: str, project_id: str, published: Published, now: int) -> Script[None]:
-    """Note whether a directory's configuration has the id of its project."""
+def note_published(
+    root: str, project_id: str, published: Published, name: str | None = None, *, now: int
+) -> Script[None]:
+    """Note whether a directory's configuration has the id of its project.
+
+    name: the one that was written into it, too. If it could not be, the id that it has is still there.
+    """
     rows = yield Statement("projects.root", root=root)
     if rows and rows[0]["project_id"] == project_id:
         yield Statement(
             "projects.see_root",
             root=root,
             project_id=project_id,
-            name=rows[0]["name"],
-            persisted=int(published.persisted),
+            name=name if name is not None and published.persisted else rows[0]["name"],
+            persisted=int(published.persisted or (name is not None and bool(rows[0]["persisted"]))),
             reason=published.reason,
             directory=rows[0]["directory"],
             now=now,

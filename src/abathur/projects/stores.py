@@ -87,8 +87,7 @@ class Stores(Generic[StoreT]):
             kept = False
             try:
                 await store.initialize()
-                if (await store.stamp()).get("project") != project_id:  # another registry was faster
-                    raise StoreTakenError(database_name, await self._whose(database_name), wanted_by)
+                await self._check_owner(store, database_name, project_id, wanted_by)  # another registry's?
                 if self.in_memory and not self._closed:
                     self._open[database_name] = store
                     kept = True
@@ -109,8 +108,7 @@ class Stores(Generic[StoreT]):
                 return found
             store = self._make(database_name, project_id)
             try:
-                if (await store.stamp()).get("project") != project_id:
-                    raise StoreTakenError(database_name, await self._whose(database_name), repr(name))
+                await self._check_owner(store, database_name, project_id, repr(name))
                 await store.initialize()
                 self._check()  # it may have been closed meanwhile
                 self._open[database_name] = store
@@ -136,6 +134,10 @@ class Stores(Generic[StoreT]):
         while self._open:
             _, store = self._open.popitem()
             await store.close()
+
+    async def _check_owner(self, store: StoreT, database_name: str, project_id: str, wanted_by: str) -> None:
+        if (await store.stamp()).get("project") != project_id:
+            raise StoreTakenError(database_name, await self._whose(database_name), wanted_by)
 
     async def _whose(self, database_name: str) -> str:
         owner = None if self.in_memory else await self.owner(database_name)

@@ -75,7 +75,8 @@ class ProjectEvent:
     project_id: str
     at: datetime | None
     kind: str
-    """``created``, ``adopted``, ``moved``, ``copied``, ``renamed``, ``root_added``, ``superseded``, ``missing`` or ``repaired``."""
+    """``created``, ``adopted``, ``renamed``, ``moved``, ``copied``, ``root_added``, ``superseded`` (its
+    directory became another's), ``missing`` or ``repaired``."""
     actor: str
     """Who caused it."""
     detail: Mapping[str, Any]

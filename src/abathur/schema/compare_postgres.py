@@ -88,7 +88,9 @@ def _conflicts(table: Table, column: Column, found: FoundColumn) -> Iterator[Con
             table.name,
             column.name,
             "a generated column" if found.hidden else "a stored column",
-            "a stored column" if found.hidden else f"generated from {in_dialect(column.generated, 'postgres')}",
+            "a stored column"
+            if found.hidden
+            else f"generated from {in_dialect(column.generated, 'postgres')}",
             "Rename the column, and ours will be added.",
         )
     if found.identity == "always":

@@ -6,7 +6,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from attrs import evolve
 
@@ -17,13 +17,13 @@ from abathur.models import Task
 from abathur.projects.index import jobs, snippets
 from abathur.projects.index import query as queries
 from abathur.projects.index.values import Hit, IndexingJob, IndexingStatus
+from abathur.projects.stores import StoreT
 from abathur.projects.values import Project, Resolution
 from abathur.script import Row, Script, Statement
 from abathur.states import CANCELLED, COMPLETED, FAILED, RUNNING, TERMINAL
 from abathur.tasks import control
 from abathur.tasks.new import integer
 
-StoreT = TypeVar("StoreT")
 Path = str | os.PathLike[str]
 
 
@@ -35,21 +35,23 @@ class Indexing(ABC, Generic[StoreT]):
 
     @abstractmethod
     async def resolve(
-        self, explicit: str | None = None, *, directory: Path | None = None, session: str | None = None
+        self, explicit: str | None = None, directory: Path | None = None, session: str | None = None
     ) -> Resolution:
         """Which project is meant."""
 
     @abstractmethod
-    async def get(self, project: str) -> Project:
+    async def get(self, project: str | Project) -> Project:
         """A project by id or name."""
 
     @abstractmethod
-    async def store(self, project_id: str) -> StoreT:
+    async def store(self, project: str | Project) -> StoreT:
         """The project's own Database, open."""
 
     # -- jobs ----------------------------------------------------------------------------------
 
-    async def start_indexing(self, path: Path, project: str | None = None, *, force: bool = False) -> IndexingJob:
+    async def start_indexing(
+        self, path: Path, project: str | None = None, *, force: bool = False
+    ) -> IndexingJob:
         """Ask for a directory or a file to be indexed; returns at once.
 
         path: in one of the project's directories; all of one, or a part. project: an id or a name, else the
@@ -61,9 +63,9 @@ class Indexing(ABC, Generic[StoreT]):
 
         Raises InvalidInputError, ProjectDirectoryError, or what `resolve` raises.
         """
-        there, is_directory = _place(path)
+        there, directory = _place(path)
         if project is None:
-            found = await self.resolve(directory=there if is_directory else os.path.dirname(there))  # noqa: PTH120
+            found = await self.resolve(directory=directory)
             project_id, roots = found.project_id, [found.root] if found.root else []
         else:
             known = await self.get(project)
@@ -76,10 +78,8 @@ class Indexing(ABC, Generic[StoreT]):
                 "Give a path in one of these, or leave the project out.",
             )
         root = max(inside, key=len)
-        scope = os.path.relpath(there, root)
-        asked = jobs.request(
-            project_id, root, "" if scope == "." else scope, force=bool(force), actor=self._actor
-        )
+        scope = there[len(root) :].strip("/")
+        asked = jobs.request(project_id, root, scope, force=bool(force), actor=self._actor)
         return await self.indexing(await self._engine.write(jobs.start, asked))
 
     async def indexing(self, job: str | IndexingJob) -> IndexingJob:
@@ -162,9 +162,10 @@ def status(job_id: str) -> Script[IndexingJob]:
 
 def recent(project_id: str | None, limit: int) -> Script[list[IndexingJob]]:
     """The last jobs of a project, or of all."""
+    wanted = yield from jobs.recent(project_id, limit)
     found = []
-    for one in (yield from jobs.recent(project_id, limit)):
-        found.append((yield from status(one)))
+    for one in wanted:
+        found += [(yield from status(one))]
     return found
 
 
@@ -239,8 +240,8 @@ def is_inside(path: str, root: str) -> bool:
     return path == root or path.startswith(root.rstrip("/") + "/")
 
 
-def _place(path: Path) -> tuple[str, bool]:
-    """The real path of a directory or file, and whether it is a directory."""
+def _place(path: Path) -> tuple[str, str]:
+    """The real path of a directory or file, and the directory that it is or is in."""
     text = os.fspath(path)
     if not isinstance(text, str) or not text or "\0" in text:
         raise ProjectDirectoryError(repr(path), "it is no path")
@@ -254,7 +255,7 @@ def _place(path: Path) -> tuple[str, bool]:
         raise ProjectDirectoryError(text, error.strerror or str(error)) from None
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise ProjectDirectoryError(text, "it is neither a directory nor a file")
-    return there, stat.S_ISDIR(mode)
+    return there, there if stat.S_ISDIR(mode) else os.path.dirname(there)  # noqa: PTH120
 
 
 def _id_of(job: str | IndexingJob | Task) -> str:

@@ -13,7 +13,9 @@ import unicodedata
 from typing import Final
 
 _ACCENTS: Final = re.compile("[\u0300-\u036f]+")
-_ALONE: Final = re.compile("([\u2e80-\u2fdf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])")
+_ALONE: Final = re.compile(
+    "([\u2e80-\u2fdf\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff])"
+)
 _BETWEEN: Final = re.compile(r"[\W_]+")
 
 

@@ -25,10 +25,14 @@ MARKS: Final = frozenset({"CACHEDIR.TAG", "pyvenv.cfg"})
 """A directory with one of these holds what a tool has made, and makes again."""
 
 BINARY: Final = frozenset(
-    ("7z a avi bin bmp bz2 class db db-journal db-shm db-wal dll dmg dylib ear eot exe flac gif gz ico iso jar"
-     " jpeg jpg lz4 m4a mkv mov mp3 mp4 mpeg o obj ogg otf pdf png pyc pyd pyo rar so sqlite sqlite-journal"
-     " sqlite-shm sqlite-wal sqlite3 sqlite3-journal sqlite3-shm sqlite3-wal tar tgz tif tiff ttf war wav webm"
-     " webp whl wmv woff woff2 xz zip zst").split()  # noqa: SIM905
+    {
+        "7z", "a", "avi", "bin", "bmp", "bz2", "class", "db", "db-journal", "db-shm", "db-wal", "dll",
+        "dmg", "dylib", "ear", "eot", "exe", "flac", "gif", "gz", "ico", "iso", "jar", "jpeg", "jpg", "lz4",
+        "m4a", "mkv", "mov", "mp3", "mp4", "mpeg", "o", "obj", "ogg", "otf", "pdf", "png", "pyc", "pyd",
+        "pyo", "rar", "so", "sqlite", "sqlite-journal", "sqlite-shm", "sqlite-wal", "sqlite3",
+        "sqlite3-journal", "sqlite3-shm", "sqlite3-wal", "tar", "tgz", "tif", "tiff", "ttf", "war", "wav",
+        "webm", "webp", "whl", "wmv", "woff", "woff2", "xz", "zip", "zst",
+    }
 )  # fmt: skip
 """Ends of names whose files are not even opened. Databases are among them for a reason: whoever opens and
 closes the file of one takes the locks from a connection of the same process."""

@@ -55,7 +55,12 @@ def request(project_id: str, root: str, scope: str, *, force: bool, actor: str) 
     given = {"project_id": project_id, "root": root, "scope": scope, "force": force}
     common: dict[str, Any] = {"project": project_id, "created_by": actor, "source": JOB, "input": given}
     plan = new_task(
-        f"Find what to index in {place}", agent_type=PLAN, ref="plan", parent="job", max_attempts=ATTEMPTS, **common
+        f"Find what to index in {place}",
+        agent_type=PLAN,
+        ref="plan",
+        parent="job",
+        max_attempts=ATTEMPTS,
+        **common,
     )
     job = new_task(
         f"Index {place}",
@@ -101,7 +106,7 @@ class _Job:
 
 @define
 class Lanes:
-    """The open jobs in chains, each of which waits for the one before it; so as many run as there are chains."""
+    """The open jobs in chains: each waits for the one before it, so as many run as there are chains."""
 
     jobs: list[_Job]
     """The oldest first."""
@@ -119,7 +124,7 @@ class Lanes:
         return sum(not self.waits(job) for job in self.jobs)
 
     def place(self, root: str, scope: str) -> str | None:
-        """The job that a new one has to follow, if any: one that is about the same files, or the shortest chain."""
+        """The job that a new one follows, if any: the end of the shortest chain, or of its own files."""
         same = [job for job in self.jobs if job.root == root and overlap(job.scope, scope)]
         if same:
             return self._end(same[-1])[0]
@@ -158,9 +163,11 @@ def start(asked: Request, now: int) -> Script[str]:
     yield Statement("batches.lock_edges")  # two requests at once must see each other
     jobs = yield from _open_jobs()
     for job in jobs:
-        if (job["project_id"], job["root"], job["scope"]) == (asked.project_id, asked.root, asked.scope) and job[
-            "force"
-        ] >= asked.force:
+        if (job["project_id"], job["root"], job["scope"]) == (
+            asked.project_id,
+            asked.root,
+            asked.scope,
+        ) and job["force"] >= asked.force:
             return str(job["id"])
     lanes = _lanes(jobs)
     yield from _let_go(lanes, now)

@@ -106,7 +106,9 @@ JOBS: Final = Schema(
             "index_jobs",
             (
                 Column("id", "TEXT", primary_key=True),  # that of the task whose parts do the work
-                Column("plan_id", "TEXT", not_null=True),  # that of the task which walks and makes the batches
+                Column(
+                    "plan_id", "TEXT", not_null=True
+                ),  # that of the task which walks and makes the batches
                 Column("project_id", "TEXT", not_null=True),
                 Column("root", "TEXT", not_null=True),
                 Column("scope", "TEXT", not_null=True),  # below the root; empty for all of it

@@ -66,3 +66,6 @@ SELECT session, directory, seen_at FROM project_sessions WHERE session = :sessio
 -- set_working_directory: note where a session works.
 INSERT INTO project_sessions (session, directory, seen_at) VALUES (:session, :directory, :now)
 ON CONFLICT (session) DO UPDATE SET directory = excluded.directory, seen_at = excluded.seen_at
+
+-- forget_session: forget where a session works.
+DELETE FROM project_sessions WHERE session = :session
