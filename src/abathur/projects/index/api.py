@@ -212,7 +212,7 @@ def _status(row: Row) -> IndexingStatus:
 
 
 def _message(job: IndexingJob, row: Row) -> str:
-    counted = [f"{job.indexed:,} of {job.found or 0:,} files indexed"]
+    counted = [f"{job.found or 0:,} files, {job.indexed:,} of them new or changed"]
     if job.removed:
         counted.append(f"{job.removed:,} removed")
     if job.skipped:
