@@ -107,6 +107,19 @@ class Engine(Protocol):
         """Take the lock under which the schema is changed. Raises LockTimeoutError."""
 
 
+class GivenClock(Protocol):
+    """A clock that a Database is given, instead of the host's or the server's; for tests."""
+
+    def now(self) -> int:
+        """Microseconds since the epoch; later calls never return less. Called from any thread."""
+
+    def at_least(self, moment: int) -> None:
+        """Start no earlier than `moment` (microseconds), which the database has recorded."""
+
+    def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """Call `heard` whenever the clock was set, from any thread. The answer ends that."""
+
+
 class Closing(Protocol):
     """What ends the write transactions of one connection, from what their scripts emitted."""
 

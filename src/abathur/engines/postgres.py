@@ -14,12 +14,12 @@ from typing import Any, Final, TypeVar
 import asyncpg
 from attrs import evolve
 
-from abathur.engines.base import Closing, MergedFunction, Migration, Progress
+from abathur.engines.base import Closing, GivenClock, MergedFunction, Migration, Progress
 from abathur.engines.checks.server import examine_server
 from abathur.engines.home import Home
 from abathur.engines.lane import Lane
 from abathur.engines.postgres_clock import QUERY as CLOCK
-from abathur.engines.postgres_clock import ServerClock
+from abathur.engines.postgres_clock import GivenServerClock, ServerClock
 from abathur.engines.postgres_connection import Options, connect, transaction
 from abathur.engines.postgres_faults import DRIVER, Transient, translate
 from abathur.engines.postgres_group import PostgresGroup
@@ -70,6 +70,7 @@ class PostgresEngine:
         recorded: ScriptFunction[int] | None = None,
         durability: str = "full",
         lock_timeout: float = 30.0,
+        clock: GivenClock | None = None,
     ) -> None:
         del recorded  # for an engine that has the host's clock; the server's is one for all
         self.name = server.name
@@ -77,7 +78,8 @@ class PostgresEngine:
         self._options = Options(server, catalog, durability, lock_timeout)
         self._closing = closing
         self._observer = observer or (lambda _: None)
-        self._clock = ServerClock(server.name)
+        self._given = clock
+        self._clock = ServerClock(server.name) if clock is None else GivenServerClock(server.name, clock)
         self._home = Home()
         self._sender = new_id()
         self._channel = f"abathur_{server.schema}"[:63]
@@ -124,6 +126,8 @@ class PostgresEngine:
 
     async def clock(self) -> int:
         pool, _ = self._ready()
+        if self._given is not None:
+            return self._given.now()
         (moment,) = await pool.read(lambda raw: _fetchrow(raw, CLOCK))
         return int(moment)
 

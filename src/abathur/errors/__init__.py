@@ -13,6 +13,13 @@
     ├── CommandError                        a command agent's program failed, or could not be started
     ├── LeaseLostError                      the claim's fence is no longer the task's
     ├── WaitTimeoutError (TimeoutError)     the task did not end in the time given
+    ├── RowsError                           a call on a plugin's rows or keys was refused; it has a `code`
+    │   ├── RowValidationError (ValueError)   a name, value, filter or operation is not allowed
+    │   │   └── UnknownTableError (LookupError)
+    │   ├── MissingFieldError (ValueError)
+    │   ├── RowSchemaConflictError          rows that are stored would not fit the schema
+    │   ├── RowConflictError                a unique value, or a request id, is taken
+    │   └── ValueTooLargeError (ValueError)
     ├── MoveError                           a database could not be moved; it is as it was
     │   ├── TargetNotEmptyError             the target of a move holds rows
     │   ├── SourceInUseError                workers are at work on what is to be moved
@@ -143,6 +150,15 @@ from abathur.errors.projects import (
     StoreTakenError,
     UnknownProjectError,
 )
+from abathur.errors.rows import (
+    MissingFieldError,
+    RowConflictError,
+    RowSchemaConflictError,
+    RowsError,
+    RowValidationError,
+    UnknownTableError,
+    ValueTooLargeError,
+)
 from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError, WaitTimeoutError
 
 __all__ = [
@@ -176,6 +192,7 @@ __all__ = [
     "MissingDatabaseError",
     "MissingDirectoryError",
     "MissingExtraError",
+    "MissingFieldError",
     "MoveConflictError",
     "MoveDiffersError",
     "MoveError",
@@ -194,6 +211,10 @@ __all__ = [
     "ReadOnlyDatabaseError",
     "RegistryUnavailableError",
     "ResolverError",
+    "RowConflictError",
+    "RowSchemaConflictError",
+    "RowValidationError",
+    "RowsError",
     "SchemaConflictError",
     "ServerUnavailableError",
     "SourceInUseError",
@@ -204,10 +225,12 @@ __all__ = [
     "UnfinishedMoveError",
     "UnknownProjectError",
     "UnknownStatementError",
+    "UnknownTableError",
     "UnknownTaskError",
     "UnmovableValueError",
     "UnrelatedDatabaseError",
     "UnsupportedVersionError",
+    "ValueTooLargeError",
     "WaitTimeoutError",
     "WrongEventLoopError",
 ]

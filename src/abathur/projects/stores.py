@@ -51,6 +51,7 @@ class Stores(Generic[StoreT]):
 
     async def exists(self, database_name: str) -> bool:
         """Whether there is a store of that name."""
+        self._check()
         if self.in_memory:
             return database_name in self._open
         return await self._engine.is_beside(database_name)
