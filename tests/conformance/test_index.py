@@ -264,7 +264,7 @@ async def test_a_part_is_indexed_without_touching_the_rest(world):
     assert await found(world, place, "word") == ["src/a.py"]
     assert (await indexed(world, place / "src.py")).found == 1
     assert await found(world, place, "word") == ["src.py", "src/a.py"]
-    assert (await indexed(world, place)).indexed == 4  # the other one, and those of the repository
+    assert (await indexed(world, place)).indexed == 3  # the other one, and those of the repository
     for file in ("src/a.py", "src.py"):
         (place / file).unlink()
     assert (await indexed(world, place / "src")).removed == 1
@@ -367,19 +367,18 @@ async def test_a_path_outside_of_the_project_is_refused(world):
         await world.db.projects.start_indexing(place / "pipe", project)
 
 
-@pytest.mark.parametrize("path", ["../secret.txt", "/etc/passwd", "way_out/secret.txt", "sub/../../secret.txt"])
-async def test_a_task_that_asks_for_a_file_outside_reads_nothing(world, path):
+async def test_a_task_that_asks_for_a_file_outside_reads_nothing(world):
     place = world.repository()
     put(world.place, "secret.txt", "treasure")
     (place / "way_out").symlink_to(world.place)
     job = await indexed(world, place)
-    given = {"project_id": job.project_id, "root": str(place), "scope": "", "force": True, "paths": [path]}
+    given = {"project_id": job.project_id, "root": str(place), "scope": "", "force": True}
+    paths = ["../secret.txt", "/etc/passwd", "way_out/secret.txt", "sub/../../secret.txt"]
+    forged = [{**given, "paths": paths}, {**given, "root": str(world.place), "paths": ["secret.txt"]}]
     later = await world.db.projects.start_indexing(place)
-    await world.db.tasks.enqueue("x", agent_type="abathur.index.batch", input=given, parent=later.id)
-    await world.db.tasks.enqueue(
-        "x", agent_type="abathur.index.batch", input={**given, "root": str(world.place), "paths": ["secret.txt"]},
-        parent=later.id,
-    )  # fmt: skip
+    await world.db.tasks.enqueue_many(
+        {"prompt": "x", "agent_type": "abathur.index.batch", "input": one, "parent": later.id} for one in forged
+    )
     async with working(world.db):
         await world.db.tasks.wait(later.id, timeout=60)
         while [one for one in await world.db.tasks.list(limit=1_000) if not one.ended]:
