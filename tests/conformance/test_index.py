@@ -155,11 +155,14 @@ async def test_the_best_is_first_and_no_more_than_asked_for(world):
     await indexed(world, place)
     hits = await world.db.projects.search("needle", directory=place)
     assert [hit.path for hit in hits] == ["often.txt", "once.txt"]
-    assert [hit.path for hit in await world.db.projects.search("needle", directory=place, limit=1)] == ["often.txt"]
+    assert [hit.path for hit in await world.db.projects.search("needle", directory=place, limit=1)] == [
+        "often.txt"
+    ]
 
 
 @pytest.mark.parametrize(
-    ("query", "limit"), [("", 10), ("***", 10), ("nul \0", 10), ("x" * 501, 10), ("x", 0), ("x", 1_001), ("x", True)]
+    ("query", "limit"),
+    [("", 10), ("***", 10), ("nul \0", 10), ("x" * 501, 10), ("x", 0), ("x", 1_001), ("x", True)],
 )
 async def test_a_search_for_nothing_is_refused(world, query, limit):
     place = world.repository()
@@ -357,7 +360,13 @@ async def test_a_path_outside_of_the_project_is_refused(world):
     project = (await world.here(place)).project_id
     put(other, "secret.txt", "x")
     (place / "way_out").symlink_to(other)
-    for path in (other, other / "secret.txt", place / "way_out", place / ".." , place / "way_out" / "secret.txt"):
+    for path in (
+        other,
+        other / "secret.txt",
+        place / "way_out",
+        place / "..",
+        place / "way_out" / "secret.txt",
+    ):
         with pytest.raises(InvalidInputError, match="not in the project"):
             await world.db.projects.start_indexing(path, project)
     with pytest.raises(NoProjectError):
@@ -377,7 +386,8 @@ async def test_a_task_that_asks_for_a_file_outside_reads_nothing(world):
     forged = [{**given, "paths": paths}, {**given, "root": str(world.place), "paths": ["secret.txt"]}]
     later = await world.db.projects.start_indexing(place)
     await world.db.tasks.enqueue_many(
-        {"prompt": "x", "agent_type": "abathur.index.batch", "input": one, "parent": later.id} for one in forged
+        {"prompt": "x", "agent_type": "abathur.index.batch", "input": one, "parent": later.id}
+        for one in forged
     )
     async with working(world.db):
         await world.db.tasks.wait(later.id, timeout=60)

@@ -20,7 +20,7 @@ from abathur.projects.index.values import Hit, IndexingJob, IndexingStatus
 from abathur.projects.stores import StoreT
 from abathur.projects.values import Project, Resolution
 from abathur.script import Row, Script, Statement
-from abathur.states import CANCELLED, COMPLETED, FAILED, RUNNING, TERMINAL
+from abathur.states import BLOCKED, CANCELLED, COMPLETED, FAILED, RUNNING, TERMINAL
 from abathur.tasks import control
 from abathur.tasks.new import integer
 
@@ -219,7 +219,7 @@ def _message(job: IndexingJob, row: Row) -> str:
         counted.append(f"{sum(job.skipped.values()):,} skipped")
     match job.status:
         case "queued":
-            return "waiting for another job" if row["follows"] else "waiting for a runner"
+            return "waiting for another job" if row["plan_status"] == BLOCKED else "waiting for a runner"
         case "running" if job.changed is None:
             return "looking for files"
         case "running":

@@ -101,55 +101,49 @@ class _Job:
     plan_id: str
     root: str
     scope: str
-    follows: str | None
+    follows: tuple[str, ...]
+    """Those before it in its chain: with one of them cancelled, it still waits for the others."""
 
 
 @define
 class Lanes:
-    """The open jobs in chains: each waits for the one before it, so as many run as there are chains."""
+    """The open jobs in chains: each waits for those before it, so as many run as there are chains."""
 
     jobs: list[_Job]
     """The oldest first."""
-    _by_id: dict[str, _Job] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._by_id = {job.id: job for job in self.jobs}
-
-    def waits(self, job: _Job) -> bool:
-        return job.follows in self._by_id
+        there = {job.id for job in self.jobs}
+        for job in self.jobs:
+            job.follows = tuple(one for one in job.follows if one in there)
 
     @property
     def running(self) -> int:
         """How many jobs do not wait for another one."""
-        return sum(not self.waits(job) for job in self.jobs)
+        return sum(not job.follows for job in self.jobs)
 
-    def place(self, root: str, scope: str) -> str | None:
-        """The job that a new one follows, if any: the end of the shortest chain, or of its own files."""
-        same = [job for job in self.jobs if job.root == root and overlap(job.scope, scope)]
+    def place(self, root: str, scope: str) -> tuple[str, ...]:
+        """The chain that a new job follows, if any: that of its own files, or the shortest."""
+        before = {one for job in self.jobs for one in job.follows}
+        chains = [(*job.follows, job.id) for job in self.jobs if job.id not in before]
+        same = [job.id for job in self.jobs if job.root == root and overlap(job.scope, scope)]
         if same:
-            return self._end(same[-1])[0]
-        if self.running < AT_A_TIME:
-            return None
-        ends = [self._end(job) for job in self.jobs if not self.waits(job)]
-        return min(ends, key=lambda end: end[1])[0]
-
-    def _end(self, job: _Job) -> tuple[str, int]:
-        """The last job of the chain that goes on from this one, and how many there are."""
-        length = 1
-        while following := [one for one in self.jobs if one.follows == job.id]:
-            job = following[-1]
-            length += 1
-        return job.id, length
+            return next(chain for chain in chains if same[-1] in chain)
+        return () if self.running < AT_A_TIME else min(chains, key=len)
 
     def next(self) -> _Job | None:
-        """The job that may begin although the one before it still runs, because there is room."""
+        """The job that may begin although those before it have not ended, because there is room."""
         if self.running >= AT_A_TIME:
             return None
-        for job in self.jobs:
-            before = self._by_id.get(job.follows or "")
-            if before and not (before.root == job.root and overlap(before.scope, job.scope)):
-                return job
-        return None
+        return next((job for job in self.jobs if job.follows and not self._is_bound(job)), None)
+
+    def _is_bound(self, job: _Job) -> bool:
+        """Whether one of those before it is about the same files."""
+        return any(
+            one.root == job.root and overlap(one.scope, job.scope)
+            for one in self.jobs
+            if one.id in job.follows
+        )
 
 
 def overlap(one: str, other: str) -> bool:
@@ -172,8 +166,7 @@ def start(asked: Request, now: int) -> Script[str]:
     lanes = _lanes(jobs)
     yield from _let_go(lanes, now)
     follows = lanes.place(asked.root, asked.scope)
-    if follows is not None:
-        asked.plan.edges = make_edges([Prerequisite(follows, "ignore")])
+    asked.plan.edges = make_edges(Prerequisite(one, "ignore") for one in follows)
     yield from submit.enqueue([asked.job, asked.plan], now)
     yield Statement(
         "index_jobs.insert",
@@ -183,7 +176,7 @@ def start(asked: Request, now: int) -> Script[str]:
         root=asked.root,
         scope=asked.scope,
         force=int(asked.force),
-        follows=follows,
+        follows=payload.batch(follows),
     )
     return asked.job.id
 
@@ -201,20 +194,31 @@ def _open_jobs() -> Script[list[Row]]:
     ended = [row["id"] for row in rows if row["status"] is None or row["status"] in TERMINAL]
     if ended:
         yield Statement("index_jobs.close", rows=[{"id": one} for one in ended])
+        yield Statement("index_jobs.forget")
     return [row for row in rows if row["id"] not in ended]
 
 
 def _lanes(rows: Sequence[Row]) -> Lanes:
-    return Lanes([_Job(row["id"], row["plan_id"], row["root"], row["scope"], row["follows"]) for row in rows])
+    return Lanes(
+        [
+            _Job(row["id"], row["plan_id"], row["root"], row["scope"], tuple(payload.decode(row["follows"])))
+            for row in rows
+        ]
+    )
 
 
 def _let_go(lanes: Lanes, now: int) -> Script[None]:
     """Let queued jobs begin as long as there is room for them."""
     while job := lanes.next():
-        # As if the job before it had ended; it has for this one alone.
-        yield from dependencies.unblock([(str(job.follows), COMPLETED)], now, only={job.plan_id})
-        yield Statement("index_jobs.let_go", id=job.id)
-        job.follows = None
+        # As if those before it had ended; for it and for those behind it, which follow it alone from now on.
+        freed = [one for one in lanes.jobs if one is job or job.id in one.follows]
+        before = job.follows
+        yield from dependencies.unblock(
+            [(one, COMPLETED) for one in before], now, only={one.plan_id for one in freed}
+        )
+        for one in freed:
+            one.follows = tuple(other for other in one.follows if other not in before)
+            yield Statement("index_jobs.set_follows", id=one.id, follows=payload.batch(one.follows))
 
 
 # -- what a job does ---------------------------------------------------------------------------

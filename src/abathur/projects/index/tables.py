@@ -114,7 +114,7 @@ JOBS: Final = Schema(
                 Column("scope", "TEXT", not_null=True),  # below the root; empty for all of it
                 Column("force", "INTEGER", not_null=True),
                 Column("open", "INTEGER", not_null=True),  # 0 when it has ended, as far as was looked
-                Column("follows", "TEXT"),  # the job that it waits for, because too many were running
+                Column("follows", "TEXT", not_null=True),  # JSON: the jobs that it waits for
                 Column("plan", "TEXT"),  # JSON: what the walk has found
             ),
         ),

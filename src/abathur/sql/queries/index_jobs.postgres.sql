@@ -24,8 +24,11 @@ SELECT j.id FROM index_jobs AS j JOIN tasks AS t ON t.id = j.id WHERE j.project_
 -- close: a job has ended.
 UPDATE index_jobs SET open = 0 WHERE id = :id
 
--- let_go: a job waits no longer for another one.
-UPDATE index_jobs SET follows = NULL WHERE id = :id
+-- set_follows: which jobs a job waits for.
+UPDATE index_jobs SET follows = :follows WHERE id = :id
+
+-- forget: jobs whose tasks were pruned.
+DELETE FROM index_jobs WHERE open = 0 AND NOT EXISTS (SELECT 1 FROM tasks AS t WHERE t.id = index_jobs.id)
 
 -- set_plan: what the walk of a job has found.
 UPDATE index_jobs SET plan = :plan WHERE id = :id
