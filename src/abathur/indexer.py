@@ -70,7 +70,7 @@ async def plan(ctx: Context) -> dict[str, Any]:
         return {}
     root, scope = given["root"], given["scope"]
     current = await _check(ctx.db, given)
-    if not os.path.isdir(root):  # noqa: ASYNC240, PTH112  # else all of it would be taken for removed
+    if not os.path.isdir(root):  # noqa: ASYNC240  # else all of it would be taken for removed
         raise FileNotFoundError(f"{root} is not there. Expected the directory of the project.")
     store = await ctx.db.projects.store(given["project_id"])
     for gone in await store.run(storing.settle_root, root, current):
@@ -190,7 +190,7 @@ def _read_some(root: str, paths: Sequence[str], known: Mapping[str, tuple[int, s
     size = 0
     for path in paths:
         part.looked += 1
-        found = read(os.path.join(root, path), live=live) if _is_below(root, path) else Reading(None, "gone")  # noqa: PTH118
+        found = read(os.path.join(root, path), live=live) if _is_below(root, path) else Reading(None, "gone")
         before = known.get(path)
         if not found.sha256:
             part.counts["other" if found.skipped != "unreadable" else "unreadable"] += found.skipped != "gone"
@@ -213,9 +213,9 @@ def _read_some(root: str, paths: Sequence[str], known: Mapping[str, tuple[int, s
 
 def _is_below(root: str, path: str) -> bool:
     """Whether a path leads to a place in the root, whatever links there are on the way now."""
-    if os.path.isabs(path) or ".." in path.split("/"):  # noqa: PTH117
+    if os.path.isabs(path) or ".." in path.split("/"):
         return False
-    directory = os.path.dirname(os.path.join(root, path))  # noqa: PTH118, PTH120
+    directory = os.path.dirname(os.path.join(root, path))
     return is_inside(os.path.realpath(directory), root)
 
 

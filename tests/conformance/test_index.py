@@ -1,4 +1,4 @@
-"""The index of a project: what is in it, what a search finds, and what is done again when something changes."""
+"""The index of a project: what a search finds in it, and what is done again when something changes."""
 
 from __future__ import annotations
 

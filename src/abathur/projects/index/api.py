@@ -190,7 +190,7 @@ def _job(row: Row, done: Mapping[str, Row]) -> IndexingJob:
         status=_status(row),
         project_id=row["project_id"],
         database_name=row["database_name"],
-        path=os.path.join(row["root"], row["scope"]).rstrip("/") or "/",  # noqa: PTH118
+        path=os.path.join(row["root"], row["scope"]).rstrip("/") or "/",
         force=bool(row["force"]),
         found=plan.get("found"),
         changed=plan.get("changed"),
@@ -247,7 +247,7 @@ def _place(path: Path) -> tuple[str, str]:
         raise ProjectDirectoryError(repr(path), "it is no path")
     try:
         there = os.path.realpath(text, strict=True)
-        mode = os.stat(there).st_mode  # noqa: PTH116
+        mode = os.stat(there).st_mode
         there.encode()
     except UnicodeEncodeError:
         raise ProjectDirectoryError(repr(path), "its path is no UTF-8") from None
@@ -255,7 +255,7 @@ def _place(path: Path) -> tuple[str, str]:
         raise ProjectDirectoryError(text, error.strerror or str(error)) from None
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise ProjectDirectoryError(text, "it is neither a directory nor a file")
-    return there, there if stat.S_ISDIR(mode) else os.path.dirname(there)  # noqa: PTH120
+    return there, there if stat.S_ISDIR(mode) else os.path.dirname(there)
 
 
 def _id_of(job: str | IndexingJob | Task) -> str:

@@ -52,7 +52,7 @@ class Ignoring:
 
     def below(self, directory: str, *, has_file: bool = True) -> Ignoring:
         """The same for a directory below, with what its own file says."""
-        spec = _spec(os.path.join(directory, NAME)) if has_file else None  # noqa: PTH118
+        spec = _spec(os.path.join(directory, NAME)) if has_file else None
         return self if spec is None else Ignoring({directory: spec, **self.specs})
 
     def ignores(self, path: str, *, is_directory: bool) -> bool:
@@ -86,7 +86,7 @@ def above(root: str, directory: str) -> Ignoring:
     The top is the nearest directory above with a `.git`; without one it is the root. So it is where the
     repository leaves out the root as a whole: who asks for it wants to have it.
     """
-    outer = _down(Ignoring(), _top(root), os.path.dirname(root))  # noqa: PTH120
+    outer = _down(Ignoring(), _top(root), os.path.dirname(root))
     if outer.ignores(root, is_directory=True):
         outer = Ignoring()
     return _down(outer, root, directory)
@@ -100,15 +100,15 @@ def _down(found: Ignoring, top: str, directory: str) -> Ignoring:
     found = found.below(place)
     for part in directory[len(top) :].split("/"):
         if part:
-            place = os.path.join(place, part)  # noqa: PTH118
+            place = os.path.join(place, part)
             found = found.below(place)
     return found
 
 
 def _top(root: str) -> str:
     place = root
-    while not os.path.lexists(os.path.join(place, ".git")):  # noqa: PTH118
-        parent = os.path.dirname(place)  # noqa: PTH120
+    while not os.path.lexists(os.path.join(place, ".git")):
+        parent = os.path.dirname(place)
         if parent == place:
             return root
         place = parent

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from abathur import payload, times
 from abathur.errors import InvalidInputError

@@ -133,7 +133,7 @@ def decoded(data: bytes) -> str | None:
 def open_files() -> frozenset[tuple[int, int]]:
     """The files that this process has open now, as (device, inode)."""
     found = set()
-    for name in os.listdir("/dev/fd"):  # noqa: PTH208  # numbers, no paths
+    for name in os.listdir("/dev/fd"):  # numbers, no paths
         with contextlib.suppress(OSError, ValueError):  # that of the listing itself is closed again
             seen = os.fstat(int(name))
             if stat.S_ISREG(seen.st_mode):

@@ -49,7 +49,7 @@ class Walk:
 
     def found(self) -> Iterator[Candidate]:
         """The files, directory by directory."""
-        start = os.path.join(self.root, self.scope) if self.scope else self.root  # noqa: PTH118
+        start = os.path.join(self.root, self.scope) if self.scope else self.root
         try:
             seen = os.lstat(start)
         except OSError:
@@ -58,9 +58,9 @@ class Walk:
             if not self._is_left_out(start):
                 yield from self._directories(start)
         else:
-            parent = os.path.dirname(start)  # noqa: PTH120
+            parent = os.path.dirname(start)
             rules = ignoring.above(self.root, parent)
-            name = os.path.basename(start)  # noqa: PTH119
+            name = os.path.basename(start)
             if not self._is_left_out(parent):
                 yield from self._file(start, name, seen, rules)
 
@@ -70,7 +70,7 @@ class Walk:
         place = self.root
         for name in () if below == "." else below.split("/"):
             rules = ignoring.above(self.root, place)
-            place = os.path.join(place, name)  # noqa: PTH118
+            place = os.path.join(place, name)
             if name in ignoring.NEVER or rules.ignores(place, is_directory=True):
                 self.skipped["ignored"] += 1
                 return True
@@ -94,7 +94,7 @@ class Walk:
                 if not ignoring.MARKS.isdisjoint(names):
                     self.skipped["ignored"] += 1
                     continue
-                if any(os.path.lexists(os.path.join(directory, config)) for config in CONFIGS):  # noqa: PTH118
+                if any(os.path.lexists(os.path.join(directory, config)) for config in CONFIGS):
                     self.skipped["nested"] += 1
                     continue
                 rules = rules.below(directory, has_file=ignoring.NAME in names)
