@@ -16,6 +16,7 @@ from abathur.errors import (
     DiskIOError,
     InvalidInputError,
     LockTimeoutError,
+    MissingModuleError,
     NotADatabaseError,
     OutOfMemoryError,
     ReadOnlyDatabaseError,
@@ -39,6 +40,8 @@ NEEDS_SPACE: Final = frozenset(
 """What SQLite also says where no space is left: it reports SQLITE_FULL for ENOSPC at a write alone."""
 LITTLE: Final = 64 * 1024
 """Bytes below which a disk is full: the index of the log alone takes 32 KiB."""
+
+_NO_MODULE: Final = "no such module: "
 
 
 def translate(error: BaseException, path: str, doing: str) -> AbathurError:
@@ -68,6 +71,8 @@ def translate(error: BaseException, path: str, doing: str) -> AbathurError:
             return ConstraintError(doing, found)
         case sqlite3.SQLITE_NOTADB:
             return NotADatabaseError(path, found)
+        case _ if found.startswith(_NO_MODULE):
+            return MissingModuleError(path, found.removeprefix(_NO_MODULE))
         case _:
             return StatementError(doing, found)
 

@@ -57,6 +57,7 @@
     │   ├── UnrelatedDatabaseError          it holds tables, and none of abathur's; only `init` adds them
     │   ├── NetworkFileSystemError
     │   ├── UnsupportedVersionError
+    │   ├── MissingModuleError              SQLite was built without full-text search, say
     │   ├── NewerSchemaError
     │   ├── EnvironmentMismatchError
     │   ├── UnfinishedMoveError             it is the target of a move that is not finished
@@ -126,6 +127,7 @@ from abathur.errors.opening import (
     MissingDatabaseError,
     MissingDirectoryError,
     MissingExtraError,
+    MissingModuleError,
     NetworkFileSystemError,
     NewerSchemaError,
     NotADatabaseError,
@@ -192,6 +194,7 @@ __all__ = [
     "MissingDatabaseError",
     "MissingDirectoryError",
     "MissingExtraError",
+    "MissingModuleError",
     "MissingFieldError",
     "MoveConflictError",
     "MoveDiffersError",
