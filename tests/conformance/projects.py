@@ -33,6 +33,11 @@ def path_of(place: Path) -> Path:
     return place / ".abathur" / "config.json"
 
 
+def files(place: Path) -> list[str]:
+    """What is beside the configuration, and that."""
+    return sorted(path.name for path in path_of(place).parent.iterdir())
+
+
 def config(place: Path) -> Any:
     return json.loads(path_of(place).read_text())
 
@@ -64,7 +69,7 @@ class World:
         self._number = 0
 
     async def restarted(self) -> Database:
-        """The same registry with nothing left in memory. (One in memory would be gone: it stays.)"""
+        """The same registry with nothing left in memory; one that lies in memory would be gone, and stays."""
         if self.in_memory:
             return self.db
         await self.db.close()

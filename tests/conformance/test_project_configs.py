@@ -16,7 +16,7 @@ import pytest
 from abathur.errors import ProjectConfigError
 from abathur.projects import config as configs
 from abathur.projects import publish
-from tests.conformance.projects import config, path_of, repository, write
+from tests.conformance.projects import config, files, path_of, repository, write
 
 GOOD = {"version": "1.0", "project": {"name": "x"}}
 
@@ -45,7 +45,9 @@ WRONG = {
     ),
     "store": ({"project": {"name": "x", "database_name": "../up"}}, "project.database_name", "../up"),
     "store pg_": ({"project": {"name": "x", "database_name": "pg_x"}}, "project.database_name", "pg_x"),
-    "store public": ({"project": {"name": "x", "database_name": "public"}}, "project.database_name", "public"),
+    "store public": (
+        {"project": {"name": "x", "database_name": "public"}}, "project.database_name", "public",
+    ),
     "flag": ({**GOOD, "auto_switch": "yes"}, "auto_switch", "text"),
     "strict": ({**GOOD, "strict_mode": 1}, "strict_mode", "a number"),
     "dry": ({**GOOD, "dry_run": None}, "dry_run", "null"),
@@ -164,7 +166,7 @@ async def test_what_a_user_writes_meanwhile_is_kept(world, monkeypatch):
     found = await world.here(place)
     assert config(place)["mine"] == "second"
     assert config(place)["project"]["id"] == found.project_id
-    assert os.listdir(path_of(place).parent) == ["config.json"]
+    assert files(place) == ["config.json"]
 
 
 async def test_an_id_that_a_user_writes_meanwhile_counts(world, monkeypatch):
@@ -227,7 +229,7 @@ async def test_what_a_writer_has_left_that_died_is_swept_away_by_the_next(world)
     left.write_text("half")
     other.write_text("an editor's")
     await world.here(place)
-    assert sorted(os.listdir(path_of(place).parent)) == [".config.json.swp", "config.json"]
+    assert files(place) == [".config.json.swp", "config.json"]
 
 
 async def test_a_null_id_is_none_and_is_replaced(world):

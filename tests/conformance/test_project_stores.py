@@ -61,7 +61,7 @@ async def test_an_unknown_project_has_no_store(world):
         await world.db.projects.store(new_id())
 
 
-# -- gone --------------------------------------------------------------------------------------------------
+# -- gone ------------------------------------------------------------------------------------------
 
 
 async def test_a_store_that_was_deleted_is_an_error_here_and_in_a_new_process(world, processes):
@@ -118,7 +118,7 @@ async def test_a_registry_that_was_lost_finds_the_stores_again(world, file):
     assert (await (await world.db.projects.store(found.project_id)).tasks.get(task.id)).prompt == "kept"
 
 
-# -- whose ---------------------------------------------------------------------------------------------------
+# -- whose -----------------------------------------------------------------------------------------
 
 
 async def test_a_store_may_be_asked_for_by_name(world):
@@ -211,7 +211,7 @@ async def test_two_names_that_look_alike_in_a_store_and_end_alike_get_two_stores
     assert await world.stores() == {first.database_name, second.database_name}
 
 
-# -- half made -------------------------------------------------------------------------------------------------
+# -- half made -------------------------------------------------------------------------------------
 
 
 async def half_made(world, place) -> str:

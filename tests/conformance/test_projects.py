@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import time
 import uuid
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from abathur import Statement
 from abathur.errors import (
     AmbiguousProjectError,
     CopiedProjectError,
@@ -20,7 +20,9 @@ from abathur.errors import (
     UnknownProjectError,
 )
 from abathur.ids import new_id
-from tests.conformance.projects import World, config, edit, path_of, repository, write
+from abathur.projects.config import identity
+from tests.conformance.projects import World, config, edit, files, path_of, repository, write
+from tests.readonly import mounted, read_only
 
 
 async def kinds(world: World, project_id: str) -> list[str]:
@@ -63,7 +65,7 @@ async def test_the_id_is_written_and_nothing_else_of_the_file_is_touched(world):
         b'{"name"', b'{"id": "' + found.project_id.encode() + b'", "name"'
     )
     assert path_of(place).stat().st_mode & 0o777 == 0o640
-    assert os.listdir(path_of(place).parent) == ["config.json"]
+    assert files(place) == ["config.json"]
 
 
 async def test_five_sessions_at_once_get_one_project(world):
@@ -146,7 +148,7 @@ async def test_one_name_in_two_directories_is_two_projects(world):
     assert other.project_id in str(raised.value)
 
 
-# -- directories that move ---------------------------------------------------------------------------
+# -- directories that move -------------------------------------------------------------------------
 
 
 async def test_a_directory_that_was_moved_is_the_same_project(world):
@@ -200,7 +202,7 @@ async def test_a_copy_of_which_the_original_was_moved_away_is_told_from_a_move(w
     assert await kinds(world, found.project_id) == ["created", "copied", "moved"]
 
 
-# -- names that change -------------------------------------------------------------------------------
+# -- names that change -----------------------------------------------------------------------------
 
 
 async def test_a_project_is_renamed_in_its_configuration(world):
@@ -238,7 +240,7 @@ async def test_copies_with_two_names_do_not_rename_the_project_to_and_fro(world)
     assert (await kinds(world, found.project_id)).count("renamed") == 1
 
 
-# -- ids that the registry does not know ----------------------------------------------------------------
+# -- ids that the registry does not know -----------------------------------------------------------
 
 
 async def test_an_id_that_the_registry_does_not_know_is_adopted(world):
@@ -274,7 +276,19 @@ async def test_an_id_is_one_id_in_whatever_form_it_is_written(world, form):
     assert path_of(place).read_bytes() == before
 
 
-NAMES = ["v1.2.x", "naïve café", "проект", "名前", "n" * 255, "9 lives", "pg_catalog", "a/b", "…", "A-B", "a b"]
+NAMES = [
+    "v1.2.x",
+    "naïve café",
+    "проект",
+    "名前",
+    "n" * 255,
+    "9 lives",
+    "pg_catalog",
+    "a/b",
+    "…",
+    "A-B",
+    "a b",
+]
 
 
 async def test_names_of_any_kind_work_and_their_stores_are_unique(world):
@@ -287,7 +301,7 @@ async def test_names_of_any_kind_work_and_their_stores_are_unique(world):
         assert store.name.endswith(":memory:" if world.in_memory else one.database_name)
 
 
-# -- where it looks ---------------------------------------------------------------------------------------
+# -- where it looks --------------------------------------------------------------------------------
 
 
 async def test_every_way_to_a_directory_leads_to_one_project(world):
@@ -299,6 +313,41 @@ async def test_every_way_to_a_directory_leads_to_one_project(world):
     found = [await world.here(way) for way in ways]
     assert {(one.project_id, one.root) for one in found} == {(found[0].project_id, str(place))}
     assert len(await world.db.projects.list()) == 1
+
+
+async def test_a_directory_that_is_mounted_twice_is_one_project(world, request):
+    place, second = world.repository(), world.directory()
+    with mounted(request, place, second):
+        found = await world.here(place)
+        again = await world.here(second)
+        assert (again.project_id, again.root) == (found.project_id, found.root)
+        assert [root.path for root in (await world.db.projects.get(found.project_id)).roots] == [str(place)]
+
+
+async def test_a_read_only_directory_that_is_mounted_twice_is_one_project_too(world, request):
+    place, second = world.repository(), world.directory()
+    with mounted(request, place, second), read_only(request, place / ".abathur"):
+        with read_only(request, second / ".abathur"):
+            found = [await world.here(one) for one in (second, place, second)]
+        assert len({one.project_id for one in found}) == 1
+        assert len(await world.db.projects.list()) == 1
+
+
+async def test_a_directory_whose_number_was_another_ones_before_is_its_own_project(world):
+    """A file system gives the number of a directory that was removed to the next one that is made."""
+    place = world.repository()
+    found = await world.here(place)
+    shutil.rmtree(place)
+    moved = world.repository()
+
+    def numbered():
+        yield Statement(
+            "projects.see_root", root=str(place), project_id=found.project_id, name="Some Project",
+            persisted=1, reason=None, directory=identity(str(moved)), now=1,
+        )  # fmt: skip
+
+    await world.db.run(numbered)
+    assert (await world.here(moved)).project_id != found.project_id
 
 
 async def test_the_nearest_configuration_wins_from_the_next_call_on(world):
@@ -371,7 +420,7 @@ async def test_with_nothing_to_go_by_it_says_what_was_tried(world):
         await world.resolve("")
 
 
-# -- the flags ----------------------------------------------------------------------------------------------
+# -- the flags -------------------------------------------------------------------------------------
 
 
 async def test_without_auto_switch_nothing_is_created_and_what_exists_is_found(world):
