@@ -71,10 +71,15 @@ def translate(error: BaseException, path: str, doing: str) -> AbathurError:
             return ConstraintError(doing, found)
         case sqlite3.SQLITE_NOTADB:
             return NotADatabaseError(path, found)
-        case _ if found.startswith(_NO_MODULE):
-            return MissingModuleError(path, found.removeprefix(_NO_MODULE))
         case _:
-            return StatementError(doing, found)
+            return _of_text(found, path, doing)
+
+
+def _of_text(found: str, path: str, doing: str) -> AbathurError:
+    """The error for what SQLite tells from others by its words alone."""
+    if found.startswith(_NO_MODULE):
+        return MissingModuleError(path, found.removeprefix(_NO_MODULE))
+    return StatementError(doing, found)
 
 
 def translate_os(error: OSError, path: str) -> AbathurError:
