@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -357,17 +356,7 @@ class Database:
         ``auto_vacuum=INCREMENTAL`` (see `space`) stay as they are, and so does what is on a server.
         """
         self._ready()
-        at = before = await self._engine.read(space.space)
-        while at.can_shrink and at.free:
-            began = time.monotonic()
-            left = await self._engine.write(space.shrink)
-            if left.free >= at.free:  # others free as much as is given back
-                break
-            at = left
-            if progress is not None:
-                progress(max(before.free - at.free, 0), before.free)
-            await asyncio.sleep(time.monotonic() - began)  # the others get as much time
-        return max(before.pages - at.pages, 0) * before.page_size
+        return await space.give_back(self._engine, progress)
 
     @property
     def name(self) -> str:
