@@ -53,10 +53,8 @@ def like(text: str, pattern: str, *, same_case: bool) -> bool:
     """Whether text is like a pattern; only ASCII has two cases."""
     if not same_case:
         text, pattern = _lower(text), _lower(pattern)
-    parts = []
     rest = iter(pattern)
-    for one in rest:
-        parts.append({"%": ".*", "_": "."}.get(one) or re.escape(next(rest) if one == "\\" else one))
+    parts = [{"%": ".*", "_": "."}.get(one) or re.escape(next(rest) if one == "\\" else one) for one in rest]
     return re.fullmatch("".join(parts), text, re.DOTALL) is not None
 
 
