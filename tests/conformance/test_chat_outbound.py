@@ -1,4 +1,4 @@
-"""Outbound messages: the oldest first; one that fails is tried again later and later, and given up in the end."""
+"""Outbound messages: the oldest first; what fails is tried again, later each time, and given up at last."""
 
 from __future__ import annotations
 

@@ -101,6 +101,13 @@ async def test_a_leave_from_before_the_session_does_not_end_it(db):
     assert await known(db) == (20, 50, 0, 50)
 
 
+async def test_a_leave_that_was_overtaken_by_the_next_join_ends_only_the_session_before_that(db):
+    await db.chat.record([joined("a", 0), joined("a", 50), left("a", 20)])
+    assert await known(db) == (0, 50, 20, 50)
+    await db.chat.record([left("a", 60)])
+    assert await known(db) == (0, 60, 30, None)
+
+
 async def test_a_user_may_leave_and_join_within_one_second(db):
     await db.chat.record([joined("a", 0), left("a", 10), joined("a", 10)])
     assert await known(db) == (0, 10, 10, 10)
