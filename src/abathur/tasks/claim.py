@@ -66,7 +66,7 @@ def claim_calls(requests: Sequence[Request], now: int) -> Script[list[list[Claim
         # First come, first served: the first request is filled before the second gets any.
         shares = [requests[place] for place in places for _ in range(requests[place].limit)]
         owners = [place for place in places for _ in range(requests[place].limit)]
-        claims = yield from _take(ids, shares[: len(ids)], now)
+        claims = yield from take(ids, shares[: len(ids)], now)
         for owner, claim in zip(owners, claims, strict=False):
             answers[owner].append(claim)
     return answers
@@ -99,7 +99,8 @@ def _ready_types() -> Script[tuple[str, ...]]:
         found.append(after)
 
 
-def _take(ids: Sequence[str], shares: Sequence[Request], now: int) -> Script[list[Claim]]:
+def take(ids: Sequence[str], shares: Sequence[Request], now: int) -> Script[list[Claim]]:
+    """Claim these tasks, which are ready, each for the request in its place."""
     rows = yield from reading.rows(ids)
     at = times.iso(now)
     claims: list[Claim] = []
