@@ -27,6 +27,11 @@
     │   ├── UnmovableValueError             the target cannot hold a value
     │   ├── MoveDiffersError                something wrote to the source meanwhile
     │   └── MoveConflictError               two moves to one target
+    ├── ServiceError                        the database service cannot work on this NATS server
+    │   ├── NatsUnavailableError (ConnectionError)
+    │   ├── NatsRefusedError (PermissionError)         it does not let this user in, or not do this
+    │   ├── UnprotectedServerError (PermissionError)   it lets anybody in, from other machines too
+    │   └── StreamConflictError             a stream of our name has other settings
     ├── ProjectError                        about projects; the registry is as it was
     │   ├── NoProjectError (LookupError)    nothing says which project is meant
     │   ├── UnknownProjectError (LookupError)
@@ -159,6 +164,13 @@ from abathur.errors.rows import (
     UnknownTableError,
     ValueTooLargeError,
 )
+from abathur.errors.service import (
+    NatsRefusedError,
+    NatsUnavailableError,
+    ServiceError,
+    StreamConflictError,
+    UnprotectedServerError,
+)
 from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError, WaitTimeoutError
 
 __all__ = [
@@ -196,6 +208,8 @@ __all__ = [
     "MoveConflictError",
     "MoveDiffersError",
     "MoveError",
+    "NatsRefusedError",
+    "NatsUnavailableError",
     "NetworkFileSystemError",
     "NewerSchemaError",
     "NoProjectError",
@@ -217,9 +231,11 @@ __all__ = [
     "RowsError",
     "SchemaConflictError",
     "ServerUnavailableError",
+    "ServiceError",
     "SourceInUseError",
     "StatementError",
     "StoreTakenError",
+    "StreamConflictError",
     "TargetExistsError",
     "TargetNotEmptyError",
     "UnfinishedMoveError",
@@ -228,6 +244,7 @@ __all__ = [
     "UnknownTableError",
     "UnknownTaskError",
     "UnmovableValueError",
+    "UnprotectedServerError",
     "UnrelatedDatabaseError",
     "UnsupportedVersionError",
     "ValueTooLargeError",
