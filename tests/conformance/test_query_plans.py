@@ -1,4 +1,4 @@
-"""What reads the queue goes by its indexes."""
+"""What reads the queue, or the chat, goes by its indexes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,13 @@ PLANS = {
     "plan.last_moves": "batches.last_moves",
     "plan.parts": "batches.parts",
     "plan.edges": "batches.edges_of",
+    "plan.chat_top": "chat.top",
+    "plan.chat_user": "chat.user",
+    "plan.chat_users": "batches.chat_users",
+    "plan.chat_here": "chat.here",
+    "plan.chat_unsent": "chat.unsent",
 }
-TEXTS = {"ids": "[]", "id": "x", "agent_type": "x", "later": "x", "earlier": "x"}
+TEXTS = {"ids": "[]", "names": "[]", "username": "x", "id": "x", "agent_type": "x", "later": "x", "earlier": "x"}
 """The parameters that are texts; the others are numbers."""
 
 
