@@ -27,6 +27,7 @@
     │   ├── UnmovableValueError             the target cannot hold a value
     │   ├── MoveDiffersError                something wrote to the source meanwhile
     │   └── MoveConflictError               two moves to one target
+    ├── ProtectedDatabaseError              it is no test's, and would be destroyed, or touched by a test
     ├── ServiceError                        the database service cannot work on this NATS server
     │   ├── NatsUnavailableError (ConnectionError)
     │   ├── NatsRefusedError (PermissionError)         it does not let this user in, or not do this
@@ -155,6 +156,7 @@ from abathur.errors.projects import (
     StoreTakenError,
     UnknownProjectError,
 )
+from abathur.errors.protected import ProtectedDatabaseError
 from abathur.errors.rows import (
     MissingFieldError,
     RowConflictError,
@@ -222,6 +224,7 @@ __all__ = [
     "ProjectDataMissingError",
     "ProjectDirectoryError",
     "ProjectError",
+    "ProtectedDatabaseError",
     "ReadOnlyDatabaseError",
     "RegistryUnavailableError",
     "ResolverError",
