@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from abathur import Database
-from abathur.chat import KINDS, Event, Key, Recorded
+from abathur import Database, tasks
+from abathur.chat import KINDS, Event, Key, Recorded, enqueue_message, record_events
 from abathur.errors import DatabaseClosedError, InvalidInputError, InvalidPayloadError, NotInitializedError
 from tests.conformance.chats import T, event, joined, said
 
@@ -245,6 +245,33 @@ async def test_what_another_database_object_stores_is_known_at_once(db, processe
         assert (await other.chat.record([said("a", key=("s", 1)), said("a", key=("s", 2))])).repeated == 1
         assert (await db.chat.record([said("a", key=("s", 2))])).repeated == 1
         assert (await db.chat.user_stats("a"))["total_chat_lines"] == 2
+
+
+# -- in a script of one's own ----------------------------------------------------------------------
+
+
+async def test_a_task_is_completed_and_its_result_told_or_neither(db):
+    await db.tasks.enqueue("count the users")
+    (claim,) = await db.tasks.claim("w")
+
+    def tell(text, boom, now):
+        yield from tasks.complete(claim, {"n": 7}, now=now)
+        message_id = yield from enqueue_message(text, now)
+        recorded = yield from record_events([said("bot", text), Event("user.joined", {})], now)
+        if boom:
+            raise ZeroDivisionError
+        return message_id, recorded
+
+    with pytest.raises(InvalidInputError, match="message is empty"):
+        await db.run(tell, "", False)
+    with pytest.raises(ZeroDivisionError):
+        await db.run(tell, "7 users", True)
+    assert (await db.tasks.get(claim.task)).status == "running"
+    assert await db.chat.unsent() == await db.chat.recent() == []
+    message_id, recorded = await db.run(tell, "7 users", False)
+    assert (recorded.stored, len(recorded.refused)) == (1, 1)
+    assert [one["id"] for one in await db.chat.unsent()] == [message_id]
+    assert (await db.tasks.get(claim.task)).result == {"n": 7}
 
 
 # -- times -----------------------------------------------------------------------------------------

@@ -24,7 +24,15 @@ PLANS = {
     "plan.chat_here": "chat.here",
     "plan.chat_unsent": "chat.unsent",
 }
-TEXTS = {"ids": "[]", "names": "[]", "username": "x", "id": "x", "agent_type": "x", "later": "x", "earlier": "x"}
+TEXTS = {
+    "ids": "[]",
+    "names": "[]",
+    "username": "x",
+    "id": "x",
+    "agent_type": "x",
+    "later": "x",
+    "earlier": "x",
+}
 """The parameters that are texts; the others are numbers."""
 
 

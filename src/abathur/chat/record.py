@@ -25,6 +25,7 @@ class Refused:
     place: int
     """Which one of the batch it was, from 0."""
     error: AbathurError
+    """What is wrong with it."""
 
 
 @frozen
@@ -60,6 +61,15 @@ def _item(event: Event) -> Item:
         return Item(key, take(event), None)
     except AbathurError as error:
         return Item(key, None, error)
+
+
+def record_events(events: Iterable[Event], now: int) -> Script[Recorded]:
+    """Record events inside of a transaction of your own, with `yield from`; as `db.chat.record`.
+
+    events: what happened. now: the script's own `now`.
+    """
+    (answer,) = yield from record_calls([items_of(events)], now)
+    return answer  # type: ignore[no-any-return]
 
 
 def record_calls(calls: Sequence[Sequence[Item]], now: int) -> Script[list[Any]]:
