@@ -235,6 +235,14 @@ async def test_concurrent_batches_are_each_answered_for_themselves(db):
     assert (await db.chat.channel_stats())["total_users_seen"] == 7
 
 
+async def test_what_is_no_event_is_refused_and_what_is_no_batch_is_an_error(db):
+    recorded = await db.chat.record([{"username": "a"}, None, said("a")])
+    assert (recorded.stored, len(recorded.refused)) == (1, 2)
+    for wrong in (said("a"), {"username": "a"}, "text", None):
+        with pytest.raises(InvalidInputError, match="batch"):
+            await db.chat.record(wrong)
+
+
 async def test_an_empty_batch_is_nothing(db):
     assert await db.chat.record([]) == Recorded(0, 0, ())
 

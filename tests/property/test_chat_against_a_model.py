@@ -7,6 +7,7 @@ where events overtake each other, what must still hold is said instead.
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -18,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abathur import Database
-from abathur.chat import Event
+from abathur.chat import KINDS, Event
 from abathur.chat.outbound import backoff
+from abathur.errors import InvalidInputError
 from tests.property.clocks import SECOND, FakeClock
 
 EXAMPLES = int(os.environ.get("ABATHUR_EXAMPLES", "40"))
@@ -65,6 +67,45 @@ class ModelledMessage:
     due: int = 0
 
 
+# -- whatever is sent ------------------------------------------------------------------------------
+
+NAMES = (
+    "username", "user", "user_data", "message", "content", "chat_count", "connected_count", "status_data",
+    "message_id", "timestamp", "command", "args", "result", "error", "event_type", "platform", "data",
+    "connection",
+)  # fmt: skip
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+LIKELY = st.sampled_from(["alice", 1, 0, -1, 1.5, 10**30, "success", "2026-01-01", "\0", "\ud800", ""])
+JSON = st.recursive(
+    SCALARS | LIKELY,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(NAMES), inner, max_size=6),
+    max_leaves=12,
+)
+BODY = (
+    st.dictionaries(st.sampled_from(NAMES), JSON, max_size=8)
+    | st.dictionaries(st.sampled_from(NAMES), JSON, max_size=8).map(json.dumps)
+    | JSON
+    | st.binary(max_size=30)
+    | st.binary(max_size=10).map(lambda raw: b'{"username": "' + raw + b'"}')
+)
+KEY = st.none() | st.tuples(st.text(max_size=2), st.integers(-1, 50)) | JSON
+
+
+@settings(max_examples=EXAMPLES * 2, deadline=None)
+@given(st.lists(st.builds(Event, st.sampled_from([*KINDS, "x"]), BODY, KEY), min_size=1, max_size=20))
+def test_whatever_is_sent_is_stored_or_refused_and_nothing_breaks(events):
+    async def run() -> None:
+        async with Database(":memory:", environment="test") as db:
+            recorded = await db.chat.record(events)
+            assert recorded.stored + recorded.repeated + len(recorded.refused) == len(events)
+            assert all(isinstance(one.error, InvalidInputError) for one in recorded.refused)
+            json.dumps([await db.chat.channel_stats(), await db.chat.recent(), await db.chat.status()])
+            assert (await db.audit.verify()).ok
+            assert (await db.chat.record([Event("user.joined", {"username": "carol"})])).stored == 1
+
+    asyncio.run(run())
+
+
 # -- what happens ----------------------------------------------------------------------------------
 
 WHAT = st.tuples(
@@ -73,7 +114,7 @@ WHAT = st.tuples(
     st.sampled_from([0, 0, 1, 7.25, 60, 3600]),
     st.sampled_from([None, None, "web", "app"]),
 )
-KINDS = {"joins": "user.joined", "leaves": "user.left", "says": "message.log"}
+HAPPENS = {"joins": "user.joined", "leaves": "user.left", "says": "message.log"}
 Happening = tuple[str, str, float, str | None]
 
 
@@ -84,7 +125,7 @@ def events_of(happenings: Sequence[Happening]) -> list[Event]:
     for number, (what, name, seconds, connection) in enumerate(happenings, start=1):
         at += seconds
         data = {"username": name, "timestamp": at, "message": f"{number}", "connection": connection}
-        made.append(Event(KINDS[what], data, ("a stream", number)))
+        made.append(Event(HAPPENS[what], data, ("a stream", number)))
     return made
 
 
@@ -103,7 +144,7 @@ def test_sessions_are_those_of_the_model_however_often_events_are_delivered(happ
     for event in events:
         body: Any = event.data
         user = model.setdefault(body["username"], ModelledUser(body["timestamp"], body["timestamp"]))
-        what = next(one for one, kind in KINDS.items() if kind == event.kind)
+        what = next(one for one, kind in HAPPENS.items() if kind == event.kind)
         user.happens(what, body["timestamp"], body["connection"])
 
     async def run() -> None:
