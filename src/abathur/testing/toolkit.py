@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,8 @@ from abathur.database import Database
 from abathur.models import Task
 from abathur.testing import assertions
 from abathur.testing.clock import FakeClock
+from abathur.testing.crashing import points
+from abathur.testing.crashing.points import CrashPoints
 from abathur.testing.factories import TaskFactory
 
 
@@ -23,6 +26,12 @@ from abathur.testing.factories import TaskFactory
 def abathur_clock() -> FakeClock:
     """A FakeClock, which stands still until it is moved; `abathur_db` goes by it where both are asked for."""
     return FakeClock()
+
+
+@pytest.fixture
+def crash_points(tmp_path: Path) -> Callable[..., CrashPoints]:
+    """The function of `abathur.testing`, with files in the test's own directory."""
+    return partial(points.crash_points, directory=tmp_path)
 
 
 @pytest.fixture
