@@ -167,7 +167,7 @@ async def test_an_event_that_is_delivered_again_is_not_stored_again(
     # What is waiting is recorded by somebody who dies before the acknowledgement.
     from abathur.chat import Event
 
-    async with Database(path, environment="production") as db:
+    async with Database(path) as db:
         made = f"rosey_events@{created.isoformat()}"
         first = (await client.jsm().stream_info("rosey_events")).state.first_seq
         events = [Event("message.log", line("eve", n), key=(made, first + n)) for n in range(3)]
@@ -206,7 +206,7 @@ async def test_events_wait_while_the_database_is_locked(
 ) -> None:
     path = tmp_path / "a.db"
     async with (
-        Database(path, environment="production", lock_timeout=0.2) as db,
+        Database(path, lock_timeout=0.2) as db,
         DatabaseService(server.url, db) as service,
         Database(path) as other,
     ):

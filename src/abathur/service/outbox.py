@@ -25,6 +25,7 @@ from abathur.database import Database
 from abathur.errors import EngineError, OpenError
 from abathur.script import Script, Statement
 from abathur.service import stream
+from abathur.service.ending import is_cancelled
 from abathur.service.subjects import Tree
 from abathur.states import STATUSES
 
@@ -75,7 +76,7 @@ class Outbox:
         pause = 0.1
         with self._db.watch.for_moves(lambda _: self._moved.set()):
             async with self._db.engine.listen(self._moved.set):
-                while not self._stopping:
+                while not (self._stopping or is_cancelled()):
                     try:
                         await self._publish()
                     except TROUBLE as error:
@@ -103,7 +104,7 @@ class Outbox:
             self._stream = await stream.ensure_tasks(self._connection, self._tree, STATUSES)
         at, written = held.last_id, asyncio.get_running_loop().time()
         try:
-            while True:
+            while not is_cancelled():
                 self._moved.clear()
                 told = await self._db.read(readers.page, at, PAGE)
                 if told and not await self._send(told, database):
