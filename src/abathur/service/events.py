@@ -130,11 +130,20 @@ class Events:
                     async with asyncio.timeout(LOOK_EVERY):
                         await self._arrived.wait()
         finally:
-            with contextlib.suppress(*TROUBLE):
-                await subscription.unsubscribe()
-                for msg in self.told.waiting:
-                    await msg.nak()  # somebody else may have it at once
-            self.told.waiting.clear()
+            await self._finish(source, subscription)
+
+    async def _finish(self, source: Stream, subscription: Subscription) -> None:
+        """Take nothing more, and store what is on its way: else nobody gets it before its time-out."""
+        try:
+            async with asyncio.timeout(5):
+                await subscription.drain()  # type: ignore[no-untyped-call]
+            while self._stopping and self.told.waiting:
+                await self._store(source)
+            for msg in self.told.waiting:
+                await msg.nak()  # somebody else may have it at once
+        except (*TROUBLE, AbathurError) as error:
+            log.warning("%d events were not stored, and will come again: %s", len(self.told.waiting), error)
+        self.told.waiting.clear()
 
     async def _ask(self, source: Stream, inbox: str) -> None:
         wanted = self._limits.batch
