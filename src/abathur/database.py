@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,12 +27,13 @@ from abathur.errors import (
 )
 from abathur.models import Finding
 from abathur.projects.api import Projects
+from abathur.projects.index.tables import JOBS
 from abathur.projects.tables import REGISTRY, STORE
 from abathur.rows import registry
 from abathur.rows.api import Rows
 from abathur.rows.tables import ROWS
 from abathur.schema.declare import Schema
-from abathur.schema.inspect import fingerprint
+from abathur.schema.inspect import fingerprint, inspect
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
 from abathur.script import ScriptFunction
@@ -90,7 +90,7 @@ class Database:
                 "Expected 'full' or 'normal'.",
                 "Leave it out for 'full'.",
             )
-        features = (REGISTRY, CHAT, ROWS)
+        features = (REGISTRY, JOBS, CHAT, ROWS)
         self._schemas = (LIBRARY, *features, *([schema] if isinstance(schema, Schema) else schema))
         self._environment = environment or os.environ.get(ENVIRONMENT) or None
         self._backup = backup
@@ -193,6 +193,12 @@ class Database:
         if not await self.exists():
             return {}
         return (await self._engine.read(fingerprint, self._engine.dialect)).meta
+
+    async def is_blank(self) -> bool:
+        """Whether no table is in it: nothing at all, or what an `initialize()` left that was cut off."""
+        if not await self.exists():
+            return True
+        return (await self._engine.read(inspect, self._engine.dialect, self._schemas)).is_new
 
     async def backup(self, target: str | Path, *, progress: Progress | None = None) -> Path:
         """Write a consistent copy to the new file `target` while others write, and return its path.
@@ -349,17 +355,7 @@ class Database:
         ``auto_vacuum=INCREMENTAL`` (see `space`) stay as they are, and so does what is on a server.
         """
         self._ready()
-        at = before = await self._engine.read(space.space)
-        while at.can_shrink and at.free:
-            began = time.monotonic()
-            left = await self._engine.write(space.shrink)
-            if left.free >= at.free:  # others free as much as is given back
-                break
-            at = left
-            if progress is not None:
-                progress(max(before.free - at.free, 0), before.free)
-            await asyncio.sleep(time.monotonic() - began)  # the others get as much time
-        return max(before.pages - at.pages, 0) * before.page_size
+        return await space.shrunk(self._engine, progress)
 
     @property
     def name(self) -> str:

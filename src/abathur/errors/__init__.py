@@ -27,6 +27,7 @@
     │   ├── UnmovableValueError             the target cannot hold a value
     │   ├── MoveDiffersError                something wrote to the source meanwhile
     │   └── MoveConflictError               two moves to one target
+    ├── ProtectedDatabaseError              it is no test's, and would be destroyed, or touched by a test
     ├── ServiceError                        the database service cannot work on this NATS server
     │   ├── NatsUnavailableError (ConnectionError)
     │   ├── NatsRefusedError (PermissionError)         it does not let this user in, or not do this
@@ -62,6 +63,7 @@
     │   ├── UnrelatedDatabaseError          it holds tables, and none of abathur's; only `init` adds them
     │   ├── NetworkFileSystemError
     │   ├── UnsupportedVersionError
+    │   ├── MissingModuleError              SQLite was built without full-text search, say
     │   ├── NewerSchemaError
     │   ├── EnvironmentMismatchError
     │   ├── UnfinishedMoveError             it is the target of a move that is not finished
@@ -131,6 +133,7 @@ from abathur.errors.opening import (
     MissingDatabaseError,
     MissingDirectoryError,
     MissingExtraError,
+    MissingModuleError,
     NetworkFileSystemError,
     NewerSchemaError,
     NotADatabaseError,
@@ -155,6 +158,7 @@ from abathur.errors.projects import (
     StoreTakenError,
     UnknownProjectError,
 )
+from abathur.errors.protected import ProtectedDatabaseError
 from abathur.errors.rows import (
     MissingFieldError,
     RowConflictError,
@@ -205,6 +209,7 @@ __all__ = [
     "MissingDirectoryError",
     "MissingExtraError",
     "MissingFieldError",
+    "MissingModuleError",
     "MoveConflictError",
     "MoveDiffersError",
     "MoveError",
@@ -222,6 +227,7 @@ __all__ = [
     "ProjectDataMissingError",
     "ProjectDirectoryError",
     "ProjectError",
+    "ProtectedDatabaseError",
     "ReadOnlyDatabaseError",
     "RegistryUnavailableError",
     "ResolverError",
