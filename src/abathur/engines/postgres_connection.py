@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from abathur.engines.urls import Server
 from abathur.errors import ConstraintError, InvalidUrlError
 from abathur.script import Built, Statement, Together
 from abathur.sql import Catalog, Query
-from abathur.sql.sets import joined, set_based
+from abathur.sql.sets import SetBased, joined
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for one try to connect."""
@@ -34,8 +34,8 @@ class Options:
     durability: str
     lock_timeout: float
     """Seconds."""
-    types: dict[str, tuple[str, ...]] = field(factory=dict)
-    """The types of the parameters of statements that were executed for many rows, by name."""
+    for_many: dict[str, SetBased] = field(factory=dict)
+    """The statements that were executed for many rows, by name."""
 
 
 BY_KEY: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
@@ -103,7 +103,7 @@ class Executor:
 
     def _is_ours(self, step: Statement | Built | Together) -> bool:
         if isinstance(step, Together):
-            return all(map(self._is_ours, step.statements))
+            return all(isinstance(one, Built) or self._is_ours(one) for one in step.statements)
         return isinstance(step, Statement) and self._options.catalog.is_ours(step.name)
 
     async def _execute(self, step: Statement | Built) -> list[Any]:
@@ -119,42 +119,45 @@ class Executor:
         rows = _bound(query, step)
         if not rows:
             return 0
-        if len(rows) > 1 and (sql := await self._for_many(query)) is not None:
-            return _changed(await self._raw.execute(sql, *map(list, zip(*rows, strict=True))))
+        if len(rows) > 1 and (found := await self._for_many(query, rows)) is not None:
+            sql, values = found
+            return _changed(await self._raw.execute(sql, *values))
         return sum([_changed(await self._raw.execute(query.numbered, *row)) for row in rows])
 
     async def _together(self, step: Together) -> list[Any]:
-        """All statements as parts of one: of several round trips it makes one."""
+        """All statements as parts of one, in one round trip; the rows that the last of them answers with."""
         texts: list[str] = []
         values: list[Any] = []
         for one in step.statements:
+            if isinstance(one, Built):
+                texts.append(_numbered(one))
+                values += one.params
+                continue
             query = self._options.catalog[one.name]
             rows = [query.bind(one.params)] if one.rows is None else _bound(query, one)
             if not rows:
                 continue
-            text = query.numbered if len(rows) == 1 else await self._for_many(query)
-            if text is None:  # only an application's
+            found = (query.numbered, rows[0]) if len(rows) == 1 else await self._for_many(query, rows)
+            if found is None:  # only an application's
                 await self._execute(one)
                 continue
-            texts.append(text)
-            values += rows[0] if len(rows) == 1 else map(list, zip(*rows, strict=True))
-        if texts:
-            await self._raw.execute(joined(tuple(texts)), *values)
-        return []
+            texts.append(found[0])
+            values += found[1]
+        return list(await self._raw.fetch(joined(tuple(texts)), *values)) if texts else []
 
-    async def _for_many(self, query: Query) -> str | None:
-        """The text of a statement of our own that takes all rows at once.
+    async def _for_many(self, query: Query, rows: list[Any]) -> tuple[str, Sequence[Any]] | None:
+        """The text of a statement of our own that takes all rows at once, and its values.
 
         An application's are executed row by row: two of its rows may well change the same one.
         """
         if not self._options.catalog.is_ours(query.name):
             return None
-        types = self._options.types.get(query.name)
-        if types is None:
+        known = self._options.for_many.get(query.name)
+        if known is None:
             prepared = await self._raw.prepare(query.numbered)
             types = tuple(f"{one.schema}.{one.name}" for one in prepared.get_parameters())
-            self._options.types[query.name] = types
-        return set_based(query.numbered, types)
+            known = self._options.for_many[query.name] = SetBased(query.numbered, types)
+        return known.over(rows)
 
     async def control(self, sql: str) -> None:
         """Execute BEGIN, COMMIT, SAVEPOINT and the like."""
@@ -162,6 +165,27 @@ class Executor:
             await self._raw.execute(sql)
         except DRIVER as error:
             raise translate(error, self._options.server.name, sql) from error
+
+
+class Ending:
+    """Executes the closing script's steps; its last `Together` waits, so that more can go along with it."""
+
+    def __init__(self, execute: Executor) -> None:
+        self._execute = execute
+        self._waiting: tuple[Statement | Built, ...] = ()
+
+    async def __call__(self, step: Statement | Built | Together) -> list[Any]:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, ()
+            await self._execute(Together(*waiting))
+        if isinstance(step, Together):
+            self._waiting = step.statements
+            return []
+        return await self._execute(step)
+
+    async def last(self, step: Built) -> list[Any]:
+        """Execute what waits, and with it the last statement of the transaction."""
+        return await self._execute(Together(*self._waiting, step))
 
 
 def _bound(query: Query, step: Statement) -> list[Any]:
