@@ -31,7 +31,7 @@ def id_of(task: str | Task) -> str:
 
 def types_of(agent_types: Iterable[str]) -> tuple[str, ...]:
     """Agent types, each once, in order."""
-    if not isinstance(agent_types, Iterable):
+    if not isinstance(agent_types, (tuple, list, Iterable)):
         raise InvalidInputError(
             f"agent_types={agent_types!r} is no list.", "Expected texts.", 'Write agent_types=["reviewer"].'
         )
