@@ -6,15 +6,17 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from abathur import audit, migrate, space
 from abathur._version import __version__
+from abathur.chat.api import Chat
+from abathur.chat.tables import CHAT
 from abathur.closing import Closing, last_moment, probe
-from abathur.engines.base import Engine, Progress
+from abathur.engines.base import Engine, GivenClock, Progress
 from abathur.engines.opening import make_engine
 from abathur.errors import (
     DatabaseClosedError,
@@ -24,7 +26,10 @@ from abathur.errors import (
     NotInitializedError,
 )
 from abathur.models import Finding
+from abathur.projects.api import Projects
+from abathur.projects.tables import REGISTRY, STORE
 from abathur.schema.declare import Schema
+from abathur.schema.inspect import fingerprint
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
 from abathur.script import ScriptFunction
@@ -52,6 +57,7 @@ class Database:
     seconds to wait for another process's transaction, or for a server that has gone away. backup: copy a
     file that holds rows before its schema is changed. adopt: accept another application's file. project:
     recorded in the stamp. actor: who does it, for the audit trail; else the host's name and the process id.
+    clock: for tests, `abathur.testing.FakeClock()`, instead of the host's clock or the server's.
 
     Raises InvalidInputError or InvalidUrlError. Nothing is opened before `initialize()`.
 
@@ -72,6 +78,7 @@ class Database:
         adopt: bool = False,
         project: str | None = None,
         actor: str | None = None,
+        clock: GivenClock | None = None,
     ) -> None:
         if durability not in ("full", "normal"):
             raise InvalidInputError(
@@ -79,14 +86,17 @@ class Database:
                 "Expected 'full' or 'normal'.",
                 "Leave it out for 'full'.",
             )
-        self._schemas = (LIBRARY, *([schema] if isinstance(schema, Schema) else schema))
+        features = (REGISTRY, CHAT)
+        self._schemas = (LIBRARY, *features, *([schema] if isinstance(schema, Schema) else schema))
         self._environment = environment or os.environ.get(ENVIRONMENT) or None
         self._backup = backup
         self._adopt = adopt
         self._project = project
         self._state = "new"
         self._watch = Watch()
-        self._engine: Engine = make_engine(
+        self._clock = clock
+        self._unsubscribe: Callable[[], None] | None = None
+        self._engine: Engine = self._make_engine(
             url,
             queries,
             closing=Closing,
@@ -94,9 +104,18 @@ class Database:
             recorded=last_moment,
             durability=durability,
             lock_timeout=lock_timeout,
+            clock=clock,
         )
-        self._tasks = Tasks(self._engine, self._watch, actor or f"{socket.gethostname()}:{os.getpid()}")
+        self._durability, self._lock_timeout = durability, lock_timeout
+        self._actor = actor or f"{socket.gethostname()}:{os.getpid()}"
+        self._tasks = Tasks(self._engine, self._watch, self._actor)
         self._audit = audit.Audit(self._engine)
+        self._projects = Projects(self._engine, self._actor, self._store)
+        self._chat = Chat(self._engine)
+
+    def _make_engine(self, *args: Any, **options: Any) -> Engine:
+        """What all features use; `abathur.testing` puts something of its own before it."""
+        return make_engine(*args, **options)
 
     # -- opening and closing -------------------------------------------------------------------
 
@@ -137,6 +156,7 @@ class Database:
             project=self._project,
             receives=receives,
         )
+        self._environment = report.environment  # stores are made with the same
         if self._state == "open":  # it may have been closed meanwhile
             self._state = "initialized"
         return report
@@ -160,6 +180,12 @@ class Database:
         """Whether there is anything in the file, or in the schema on the server. Makes nothing."""
         await self._open()
         return await self._engine.exists()
+
+    async def stamp(self) -> Mapping[str, str]:
+        """What the database's stamp says, by key; empty if it has none. Changes nothing, makes nothing."""
+        if not await self.exists():
+            return {}
+        return (await self._engine.read(fingerprint, self._engine.dialect)).meta
 
     async def backup(self, target: str | Path, *, progress: Progress | None = None) -> Path:
         """Write a consistent copy to the new file `target` while others write, and return its path.
@@ -196,6 +222,10 @@ class Database:
     async def close(self) -> None:
         """Finish what was accepted and close every connection. May be called twice."""
         self._state = "closed"
+        await self._projects.close()
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+            self._unsubscribe = None
         await self._engine.close()
         self._watch.elsewhere()  # whoever still waits finds it closed
 
@@ -219,6 +249,18 @@ class Database:
             await self._engine.open()
             if self._state == "new":  # it may have been closed meanwhile
                 self._state = "open"
+                if self._clock is not None:
+                    self._unsubscribe = self._clock.subscribe(self._clock_was_set())
+
+    def _clock_was_set(self) -> Callable[[], None]:
+        """What wakes those who wait for a moment: scheduled tasks may be due, and leases over."""
+        loop = asyncio.get_running_loop()
+
+        def heard() -> None:
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(self._watch.elsewhere)
+
+        return heard
 
     # -- features ------------------------------------------------------------------------------
 
@@ -233,6 +275,31 @@ class Database:
         """The trail of what was done, and by whom."""
         self._ready()
         return self._audit
+
+    @property
+    def projects(self) -> Projects[Database]:
+        """Which project a directory is, and the projects' stores."""
+        self._ready()
+        return self._projects
+
+    def _store(self, database_name: str, project_id: str) -> Database:
+        """The store of a project, not open yet. Handed down to `projects`, which imports no Database."""
+        return Database(
+            self._engine.beside(database_name),
+            schema=STORE,
+            environment=self._environment,
+            durability=self._durability,
+            lock_timeout=self._lock_timeout,
+            backup=self._backup,
+            project=project_id,
+            actor=self._actor,
+        )
+
+    @property
+    def chat(self) -> Chat:
+        """The chat that drives an agent: its users, messages, counts, status and commands."""
+        self._ready()
+        return self._chat
 
     async def run(self, fn: ScriptFunction[T], *args: Any) -> T:
         """Run a script of your own in one write transaction and return its result.
@@ -296,6 +363,11 @@ class Database:
         """The engine, for runners and tests."""
         self._ready()
         return self._engine
+
+    @property
+    def clock(self) -> GivenClock | None:
+        """The clock that it was given, else None."""
+        return self._clock
 
     @property
     def watch(self) -> Watch:

@@ -152,6 +152,11 @@ class Runner:
         """The agent types that have a handler."""
         return tuple(sorted(self._agents))
 
+    @property
+    def agents(self) -> Agents:
+        """The agents by their agent types."""
+        return self._agents
+
     def stop(self) -> None:
         """Claim nothing more, let handlers finish within the grace period, then return from `run`.
 

@@ -49,6 +49,15 @@ class Engine(Protocol):
     def address(self) -> str:
         """The path or URL by which another process opens it. It may hold a password, and is never shown."""
 
+    def beside(self, name: str) -> str:
+        """The path or URL of another database, called `name`, at the same place.
+
+        A file in the same directory; a schema of the same database on a server; for one in memory, memory.
+        """
+
+    async def is_beside(self, name: str) -> bool:
+        """Whether there is anything in that database; always False for memory."""
+
     async def exists(self) -> bool:
         """Whether there is anything to inspect; False for a file that is missing or empty."""
 
@@ -96,6 +105,19 @@ class Engine(Protocol):
 
     def migration(self) -> AbstractAsyncContextManager[Migration]:
         """Take the lock under which the schema is changed. Raises LockTimeoutError."""
+
+
+class GivenClock(Protocol):
+    """A clock that a Database is given, instead of the host's or the server's; for tests."""
+
+    def now(self) -> int:
+        """Microseconds since the epoch; later calls never return less. Called from any thread."""
+
+    def at_least(self, moment: int) -> None:
+        """Start no earlier than `moment` (microseconds), which the database has recorded."""
+
+    def subscribe(self, heard: Callable[[], None]) -> Callable[[], None]:
+        """Call `heard` whenever the clock was set, from any thread. The answer ends that."""
 
 
 class Closing(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from abathur.engines.base import Closing
+from abathur.engines.base import Closing, GivenClock
 from abathur.engines.clock import Clock
 from abathur.engines.connection import Executor
 from abathur.engines.faults import TRANSACTION_IS_GONE
@@ -36,7 +36,7 @@ class GroupCommit:
     def __init__(
         self,
         executor: Executor,
-        clock: Clock,
+        clock: Clock | GivenClock,
         closing: Closing | None,
         acquire: Callable[[], None],
         release: Callable[[], None],

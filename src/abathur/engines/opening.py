@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from abathur import sql
-from abathur.engines.base import Closing, Engine
+from abathur.engines.base import Closing, Engine, GivenClock
 from abathur.engines.urls import Server, target_of
 from abathur.errors import MissingExtraError
 from abathur.script import Emitted, ScriptFunction
@@ -22,6 +22,7 @@ def make_engine(
     recorded: ScriptFunction[int],
     durability: str,
     lock_timeout: float,
+    clock: GivenClock | None = None,
 ) -> Engine:
     """The engine that a path or a URL names, not opened yet, with an application's statements.
 
@@ -49,5 +50,6 @@ def make_engine(
         recorded=recorded,
         durability=durability,
         lock_timeout=lock_timeout,
+        clock=clock,
     )
     return made

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import asyncpg
+from attrs import evolve
 
-from abathur.engines.base import Closing, MergedFunction, Migration, Progress
+from abathur.engines.base import Closing, GivenClock, MergedFunction, Migration, Progress
 from abathur.engines.checks.server import examine_server
 from abathur.engines.home import Home
 from abathur.engines.lane import Lane
 from abathur.engines.postgres_clock import QUERY as CLOCK
-from abathur.engines.postgres_clock import ServerClock
+from abathur.engines.postgres_clock import GivenServerClock, ServerClock
 from abathur.engines.postgres_connection import Options, connect, transaction
 from abathur.engines.postgres_faults import DRIVER, Transient, translate
 from abathur.engines.postgres_group import PostgresGroup
@@ -69,6 +70,7 @@ class PostgresEngine:
         recorded: ScriptFunction[int] | None = None,
         durability: str = "full",
         lock_timeout: float = 30.0,
+        clock: GivenClock | None = None,
     ) -> None:
         del recorded  # for an engine that has the host's clock; the server's is one for all
         self.name = server.name
@@ -76,7 +78,8 @@ class PostgresEngine:
         self._options = Options(server, catalog, durability, lock_timeout)
         self._closing = closing
         self._observer = observer or (lambda _: None)
-        self._clock = ServerClock(server.name)
+        self._given = clock
+        self._clock = ServerClock(server.name) if clock is None else GivenServerClock(server.name, clock)
         self._home = Home()
         self._sender = new_id()
         self._channel = f"abathur_{server.schema}"[:63]
@@ -123,15 +126,25 @@ class PostgresEngine:
 
     async def clock(self) -> int:
         pool, _ = self._ready()
+        if self._given is not None:
+            return self._given.now()
         (moment,) = await pool.read(lambda raw: _fetchrow(raw, CLOCK))
         return int(moment)
 
     def not_before(self, moment: int) -> None:
         self._clock.at_least(moment)
 
+    def beside(self, name: str) -> str:
+        return evolve(self._options.server, schema=name).address
+
+    async def is_beside(self, name: str) -> bool:
+        return await self._has(name)
+
     async def exists(self) -> bool:
+        return await self._has(self._options.server.schema)
+
+    async def _has(self, schema: str) -> bool:
         pool, _ = self._ready()
-        schema = self._options.server.schema
         found = await pool.read(lambda raw: _fetchrow(raw, EXISTS, schema))
         if found is not None and not found["may_use"]:  # its tables would look as if they were not there
             raise AccessDeniedError(self.name, f"permission denied for schema {schema}")

@@ -12,6 +12,7 @@ from typing import Final
 
 import asyncpg
 
+from abathur.engines.base import GivenClock
 from abathur.engines.postgres_faults import DRIVER, translate
 
 MEASURE_EVERY: Final = 30.0
@@ -58,6 +59,23 @@ class ServerClock:
     def at_least(self, moment: int) -> None:
         """Start no earlier than `moment`, which the database has recorded."""
         self._shown = max(self._shown, moment)
+
+
+class GivenServerClock(ServerClock):
+    """A clock that was given in the server's place: nothing is measured."""
+
+    def __init__(self, name: str, given: GivenClock) -> None:
+        super().__init__(name)
+        self._given = given
+
+    async def prepare(self, connection: asyncpg.Connection) -> None:
+        pass
+
+    def now(self) -> int:
+        return self._given.now()
+
+    def at_least(self, moment: int) -> None:
+        self._given.at_least(moment)
 
 
 def _steady() -> int:

@@ -18,7 +18,7 @@ from typing import Any, Final, TypeVar
 
 from abathur.engines import files
 from abathur.engines.backup import Backup
-from abathur.engines.base import Closing, MergedFunction, Migration, Progress
+from abathur.engines.base import Closing, GivenClock, MergedFunction, Migration, Progress
 from abathur.engines.checks import contents, library
 from abathur.engines.checks.file import examine_file
 from abathur.engines.clock import Clock
@@ -65,6 +65,7 @@ class SqliteEngine:
         recorded: ScriptFunction[int] | None = None,
         durability: str = "full",
         lock_timeout: float = 30.0,
+        clock: GivenClock | None = None,
     ) -> None:
         self.memory = str(target) == MEMORY
         self.path = Path(MEMORY) if self.memory else Path(os.path.realpath(target))
@@ -76,7 +77,8 @@ class SqliteEngine:
         self._observer = observer or (lambda _: None)
         self._lock_timeout = lock_timeout
         self._pragmas = _pragmas(durability)
-        self._clock = Clock()
+        self._given = clock
+        self._clock = clock or Clock()
         self._lock = None if self.memory else SideLock(self.path, lock_timeout)
         self._home = Home()
         self._writer: Connection | None = None
@@ -89,6 +91,12 @@ class SqliteEngine:
 
     async def exists(self) -> bool:
         return self._writer is not None if self.memory else files.size(self.path) > 0
+
+    def beside(self, name: str) -> str:
+        return MEMORY if self.memory else str(self.path.with_name(name))
+
+    async def is_beside(self, name: str) -> bool:
+        return not self.memory and files.size(self.path.with_name(name)) > 0
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < library.OLDEST:
@@ -130,7 +138,7 @@ class SqliteEngine:
             self._lock.close()
 
     async def clock(self) -> int:
-        return time.time_ns() // 1000
+        return self._given.now() if self._given is not None else time.time_ns() // 1000
 
     def not_before(self, moment: int) -> None:
         self._clock.at_least(moment)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from abathur.engines.backup import back_up_file
+from abathur.engines.base import GivenClock
 from abathur.engines.clock import Clock
 from abathur.engines.connection import Connection
 from abathur.engines.faults import translate
@@ -26,7 +27,9 @@ WAL_PAUSE = 0.01  # seconds
 class SqliteMigration:
     """Implements `engines.base.Migration`. A `lock` of None means an in-memory database."""
 
-    def __init__(self, connection: Connection, path: Path, clock: Clock, lock: SideLock | None) -> None:
+    def __init__(
+        self, connection: Connection, path: Path, clock: Clock | GivenClock, lock: SideLock | None
+    ) -> None:
         self._connection = connection
         self._path = path
         self._clock = clock

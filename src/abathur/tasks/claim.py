@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -19,9 +19,7 @@ from abathur.script import Script, Statement
 from abathur.states import READY, RUNNING, SCHEDULED
 from abathur.tasks import moves, rank, reading, settle
 from abathur.tasks.moves import Move, about
-
-_Stored: TypeAlias = Mapping[str, tuple[reading.Values, reading.Values]]
-"""Whole tasks by id, in the order in which they are claimed."""
+from abathur.tasks.reading import Stored
 
 SWEEP: Final = 100
 """Tasks that one claim promotes, rescues or lifts at most, so that no claim is slow."""
@@ -69,13 +67,13 @@ def claim_calls(requests: Sequence[Request], now: int) -> Script[list[list[Claim
         # First come, first served: the first request is filled before the second gets any.
         shares = [requests[place] for place in places for _ in range(requests[place].limit)]
         owners = [place for place in places for _ in range(requests[place].limit)]
-        claims = yield from _take(found, shares, now)
+        claims = yield from take(found, shares, now)
         for owner, claim in zip(owners, claims, strict=False):
             answers[owner].append(claim)
     return answers
 
 
-def _next_ready(agent_types: tuple[str, ...] | None, limit: int, caps: Mapping[str, int]) -> Script[_Stored]:
+def _next_ready(agent_types: tuple[str, ...] | None, limit: int, caps: Mapping[str, int]) -> Script[Stored]:
     """The best ranked ready tasks: a merge of one short index read per agent type, up to its cap."""
     if agent_types is None:
         agent_types = yield from _ready_types()
@@ -89,9 +87,7 @@ def _next_ready(agent_types: tuple[str, ...] | None, limit: int, caps: Mapping[s
         most = min(limit, caps.get(agent_type, limit))
         rows = (yield Statement("tasks.ready", agent_type=agent_type, limit=most)) if most else []
         candidates += [(row["rank"], row["id"]) for row in rows]
-    ids = [task_id for _, task_id in heapq.nsmallest(limit, candidates)]
-    found = reading.stored((yield Statement("batches.read", ids=reading.ids_json(ids)))) if ids else {}
-    return {task_id: found[task_id] for task_id in ids}
+    return (yield from reading.whole([task_id for _, task_id in heapq.nsmallest(limit, candidates)]))
 
 
 def _ready_types() -> Script[tuple[str, ...]]:
@@ -105,7 +101,8 @@ def _ready_types() -> Script[tuple[str, ...]]:
         found.append(after)
 
 
-def _take(found: _Stored, shares: Sequence[Request], now: int) -> Script[list[Claim]]:
+def take(found: Stored, shares: Sequence[Request], now: int) -> Script[list[Claim]]:
+    """Claim these tasks, which are ready, each for the request in its place; there may be more requests."""
     at = times.iso(now)
     claims: list[Claim] = []
     changes: list[tuple[Any, ...]] = []

@@ -37,6 +37,8 @@ CLAIMED: Final = ("status", "fence", "attempt", "worker", "lease_expires_at", "s
 """Those that it changes."""
 
 Values: TypeAlias = tuple[Any, ...]
+Stored: TypeAlias = dict[str, tuple[Values, Values]]
+"""The values of STEADY and CLAIMED of whole tasks, by id."""
 
 
 def task(steady: Values, claimed: Values) -> Task:
@@ -111,8 +113,8 @@ def _older(text: str | None) -> Any:
     return {} if text == "{}" else payload.decode_stored(text)
 
 
-def stored(rows: Sequence[Row]) -> dict[str, tuple[Values, Values]]:
-    """The values of STEADY and CLAIMED of whole rows, by id, in the order of the rows."""
+def stored(rows: Sequence[Row]) -> Stored:
+    """Whole rows by id, in their order."""
     if not rows:
         return {}
     steady, claimed = _getters(tuple(rows[0].keys()))
@@ -126,11 +128,15 @@ def _getters(names: tuple[str, ...]) -> tuple[Callable[[Row], Values], Callable[
     return itemgetter(*map(places.__getitem__, STEADY)), itemgetter(*map(places.__getitem__, CLAIMED))
 
 
+def whole(ids: Sequence[str]) -> Script[Stored]:
+    """The tasks with these ids, in this order, as they are stored; an id that does not exist is left out."""
+    found = stored((yield Statement("batches.read", ids=ids_json(ids)))) if ids else {}
+    return {task_id: found[task_id] for task_id in ids if task_id in found}
+
+
 def read(ids: Sequence[str]) -> Script[list[Task]]:
-    """The tasks with these ids, in this order; an id that does not exist is left out."""
-    if not ids:
-        return []
-    found = stored((yield Statement("batches.read", ids=ids_json(ids))))
+    """The same as Tasks."""
+    found = yield from whole(ids)
     return [task(*found[task_id]) for task_id in ids if task_id in found]
 
 

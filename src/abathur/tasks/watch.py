@@ -7,12 +7,13 @@ that something was committed, so everybody looks again.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from abathur.script import Emitted
 from abathur.states import CANCELLED, READY, TERMINAL
 from abathur.tasks import moves
+from abathur.tasks.moves import Move
 
 
 class Doorbell:
@@ -43,11 +44,13 @@ class Watch:
         self._ends: dict[str, set[asyncio.Event]] = {}
         self._bells: list[Doorbell] = []
         self._cancelled: list[Callable[[str | None], None]] = []
+        self._moves: list[Callable[[Sequence[Move]], None]] = []
 
     def committed(self, emitted: Emitted) -> None:
         """Announce what a transaction of this process moved."""
         ready: set[str] = set()
-        for move in moves.observed(emitted):
+        moved = moves.observed(emitted)
+        for move in moved:
             if move.status == READY:
                 ready.add(move.agent_type)
             elif move.status in TERMINAL:
@@ -60,6 +63,9 @@ class Watch:
             for bell in self._bells:
                 if bell.agent_types is None or not bell.agent_types.isdisjoint(ready):
                     bell.ring(sure=True)
+        if moved:
+            for told in self._moves:
+                told(moved)
 
     def elsewhere(self) -> None:
         """Another process has committed something."""
@@ -101,3 +107,12 @@ class Watch:
             yield
         finally:
             self._cancelled.remove(heard)
+
+    @contextmanager
+    def for_moves(self, heard: Callable[[Sequence[Move]], None]) -> Iterator[None]:
+        """Call `heard` with the changes of status of each commit of this process."""
+        self._moves.append(heard)
+        try:
+            yield
+        finally:
+            self._moves.remove(heard)

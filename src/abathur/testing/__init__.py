@@ -1,1 +1,71 @@
-"""What keeps tests off real databases, and what makes tests of agents short."""
+"""What keeps tests off real databases, and what makes tests of agents short.
+
+Names are resolved when they are first used; none of them needs pytest.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from abathur.testing.assertions import (
+        assert_cancelled,
+        assert_completed,
+        assert_enqueued,
+        assert_failed,
+        assert_status,
+        refute_enqueued,
+    )
+    from abathur.testing.clock import FakeClock
+    from abathur.testing.draining import Drained, LeftTask, drain
+    from abathur.testing.factories import TaskFactory, claim_task, make_graph, make_task, make_tasks
+
+_HOMES = {
+    "Drained": "draining",
+    "FakeClock": "clock",
+    "LeftTask": "draining",
+    "TaskFactory": "factories",
+    "assert_cancelled": "assertions",
+    "assert_completed": "assertions",
+    "assert_enqueued": "assertions",
+    "assert_failed": "assertions",
+    "assert_status": "assertions",
+    "claim_task": "factories",
+    "drain": "draining",
+    "make_graph": "factories",
+    "make_task": "factories",
+    "make_tasks": "factories",
+    "refute_enqueued": "assertions",
+}
+
+__all__ = [  # noqa: RUF022  # what most people need comes first
+    "FakeClock",
+    "drain",
+    "Drained",
+    "LeftTask",
+    "assert_enqueued",
+    "refute_enqueued",
+    "assert_completed",
+    "assert_failed",
+    "assert_cancelled",
+    "assert_status",
+    "TaskFactory",
+    "make_task",
+    "make_tasks",
+    "make_graph",
+    "claim_task",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'abathur.testing' has no attribute {name!r}")
+    found = getattr(import_module(f"abathur.testing.{home}"), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

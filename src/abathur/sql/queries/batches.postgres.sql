@@ -164,3 +164,16 @@ ORDER BY t.id
 -- lock_edges: let nobody else add edges to existing tasks: two edges that are fine one by one may make a circle.
 SELECT key FROM abathur_meta WHERE key = 'database_id'
 -- locking FOR NO KEY UPDATE
+
+-- chat_users: what is known of users of the chat, by name.
+SELECT u.id, u.username, u.first_seen, u.last_seen, u.chat_lines, u.connected, u.session_start, u.connections,
+       u.left_at, u.left_unmatched
+FROM jsonb_array_elements_text(CAST(:names AS jsonb)) AS wanted (value)
+JOIN abathur_chat_users AS u ON u.username = wanted.value
+
+-- chat_outbound: outbound messages of the chat, by id.
+SELECT o.id, o.status
+FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value)
+JOIN abathur_chat_outbound AS o ON o.id = CAST(wanted.value AS BIGINT)
+ORDER BY o.id
+-- locking FOR NO KEY UPDATE OF o

@@ -148,3 +148,11 @@ SELECT 1 AS locked
 
 -- lock_edges: let nobody else add edges to existing tasks; here nobody else writes meanwhile.
 SELECT 1 AS locked
+
+-- chat_users: what is known of users of the chat, by name.
+SELECT u.id, u.username, u.first_seen, u.last_seen, u.chat_lines, u.connected, u.session_start, u.connections,
+       u.left_at, u.left_unmatched
+FROM json_each(:names) AS wanted JOIN abathur_chat_users AS u ON u.username = wanted.value
+
+-- chat_outbound: outbound messages of the chat, by id.
+SELECT o.id, o.status FROM json_each(:ids) AS wanted JOIN abathur_chat_outbound AS o ON o.id = wanted.value

@@ -1,0 +1,73 @@
+"""Fixtures for tests of agents.
+
+All are synchronous, so they work under anyio, pytest-asyncio and in plain tests, and all but `abathur_clock`
+are about `abathur_db`, the database of the test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import pytest
+
+from abathur.database import Database
+from abathur.models import Task
+from abathur.testing import assertions
+from abathur.testing.clock import FakeClock
+from abathur.testing.factories import TaskFactory
+
+
+@pytest.fixture
+def abathur_clock() -> FakeClock:
+    """A FakeClock, which stands still until it is moved; `abathur_db` goes by it where both are asked for."""
+    return FakeClock()
+
+
+@pytest.fixture
+def task_factory(abathur_db: Database) -> TaskFactory:
+    """A TaskFactory for `abathur_db`.
+
+    `await task_factory(status="failed")`, `await task_factory.batch(3)`, `.graph("fetch -> parse")`.
+    """
+    return TaskFactory(abathur_db)
+
+
+@pytest.fixture
+def assert_enqueued(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, Any]]:
+    """The function of `abathur.testing`, for `abathur_db`.
+
+    `await assert_enqueued(agent_type="reviewer")`
+    """
+    return partial(assertions.assert_enqueued, abathur_db)
+
+
+@pytest.fixture
+def refute_enqueued(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, None]]:
+    """The function of `abathur.testing`, for `abathur_db`."""
+    return partial(assertions.refute_enqueued, abathur_db)
+
+
+@pytest.fixture
+def assert_completed(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, Task]]:
+    """The function of `abathur.testing`, for `abathur_db`.
+
+    `await assert_completed(task, result=...)`
+    """
+    return partial(assertions.assert_completed, abathur_db)
+
+
+@pytest.fixture
+def assert_failed(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, Task]]:
+    """The function of `abathur.testing`, for `abathur_db`.
+
+    `await assert_failed(task, error="timed out")`
+    """
+    return partial(assertions.assert_failed, abathur_db)
+
+
+@pytest.fixture
+def assert_cancelled(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, Task]]:
+    """The function of `abathur.testing`, for `abathur_db`."""
+    return partial(assertions.assert_cancelled, abathur_db)
