@@ -6,6 +6,7 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
@@ -13,7 +14,7 @@ from attrs import field, frozen
 
 from abathur.engines.postgres_faults import DRIVER, Transient, is_duplicate, translate
 from abathur.engines.urls import Server
-from abathur.errors import ConstraintError, InvalidUrlError
+from abathur.errors import ConstraintError, InvalidInputError, InvalidUrlError
 from abathur.script import Built, Statement, Together
 from abathur.sql import Catalog, Query
 from abathur.sql.sets import SetBased, joined
@@ -22,6 +23,7 @@ CONNECT_TIMEOUT: Final = 10.0
 """Seconds for one try to connect."""
 IDLE_IN_TRANSACTION: Final = "10s"
 """A process that is stopped in the midst of a transaction keeps others waiting for so long at most."""
+WHOLE: Final = frozenset({"pg_catalog.int2", "pg_catalog.int4", "pg_catalog.int8"})
 _PLACE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\?")
 
 
@@ -34,6 +36,8 @@ class Options:
     durability: str
     lock_timeout: float
     """Seconds."""
+    types: dict[str, tuple[str, ...]] = field(factory=dict)
+    """The types of the parameters of statements for which they had to be known, by name."""
     for_many: dict[str, SetBased] = field(factory=dict)
     """The statements that were executed for many rows, by name."""
 
@@ -113,7 +117,10 @@ class Executor:
         if step.rows is not None:
             return [{"changed": await self._many(query, step)}]
         sql = query.numbered + query.locking if self._locks else query.numbered
-        return list(await self._raw.fetch(sql, *query.bind(step.params)))
+        values = query.bind(step.params)
+        if any(map(_is_fraction, values)):
+            await self._refuse_fractions(query, values)
+        return list(await self._raw.fetch(sql, *values))
 
     async def _many(self, query: Query, step: Statement) -> int:
         rows = _bound(query, step)
@@ -122,7 +129,12 @@ class Executor:
         if len(rows) > 1 and (found := await self._for_many(query, rows)) is not None:
             sql, values = found
             return _changed(await self._raw.execute(sql, *values))
-        return sum([_changed(await self._raw.execute(query.numbered, *row)) for row in rows])
+        changed = 0
+        for row in rows:
+            if any(map(_is_fraction, row)):
+                await self._refuse_fractions(query, row)
+            changed += _changed(await self._raw.execute(query.numbered, *row))
+        return changed
 
     async def _together(self, step: Together) -> list[Any]:
         """All statements as parts of one, in one round trip; the rows that the last of them answers with."""
@@ -137,6 +149,8 @@ class Executor:
             rows = [query.bind(one.params)] if one.rows is None else _bound(query, one)
             if not rows:
                 continue
+            if any(map(_is_fraction, rows[0])):
+                await self._refuse_fractions(query, rows[0])
             found = (query.numbered, rows[0]) if len(rows) == 1 else await self._for_many(query, rows)
             if found is None:  # only an application's
                 await self._execute(one)
@@ -154,10 +168,27 @@ class Executor:
             return None
         known = self._options.for_many.get(query.name)
         if known is None:
-            prepared = await self._raw.prepare(query.numbered)
-            types = tuple(f"{one.schema}.{one.name}" for one in prepared.get_parameters())
-            known = self._options.for_many[query.name] = SetBased(query.numbered, types)
+            known = self._options.for_many[query.name] = SetBased(query.numbered, await self._types(query))
         return known.over(rows)
+
+    async def _refuse_fractions(self, query: Query, values: Sequence[Any]) -> None:
+        """Refuse a fraction where the statement takes a whole number: the driver would cut it off."""
+        for name, kind, value in zip(query.names, await self._types(query), values, strict=True):
+            if kind in WHOLE and _is_fraction(value):
+                raise InvalidInputError(
+                    f"The statement {query.name} was given :{name} = {value!r}.",
+                    f"Expected a whole number: it is {kind.rpartition('.')[2]} there.",
+                    "Round it, or declare the column REAL.",
+                )
+
+    async def _types(self, query: Query) -> tuple[str, ...]:
+        """The types of a statement's parameters, each with its schema."""
+        found = self._options.types.get(query.name)
+        if found is None:
+            prepared = await self._raw.prepare(query.numbered)
+            found = tuple(f"{one.schema}.{one.name}" for one in prepared.get_parameters())
+            self._options.types[query.name] = found
+        return found
 
     async def control(self, sql: str) -> None:
         """Execute BEGIN, COMMIT, SAVEPOINT and the like."""
@@ -202,6 +233,12 @@ def _numbered(step: Built) -> str:
         return step.sql
     places = iter(range(1, len(step.params) + 1))
     return _PLACE.sub(lambda match: f"${next(places)}" if match[0] == "?" else match[0], step.sql)
+
+
+def _is_fraction(value: object) -> bool:
+    if isinstance(value, float):
+        return not value.is_integer()
+    return isinstance(value, Decimal) and not (value.is_finite() and value == value.to_integral_value())
 
 
 def _changed(status: str) -> int:
