@@ -74,20 +74,24 @@ def claim_calls(requests: Sequence[Request], now: int) -> Script[list[list[Claim
 
 
 def _next_ready(agent_types: tuple[str, ...] | None, limit: int, caps: Mapping[str, int]) -> Script[Stored]:
-    """The best ranked ready tasks: a merge of one short index read per agent type, up to its cap."""
+    """The best ranked ready tasks, in their order; of an agent type no more than its cap."""
     if agent_types is None:
         agent_types = yield from _ready_types()
     if len(agent_types) == 1:  # there is nothing to merge, so they are read at once
         (only,) = agent_types
         most = min(limit, caps.get(only, limit))
-        whole = (yield Statement("tasks.next", agent_type=only, limit=most)) if most else []
-        return reading.stored(whole)
-    candidates = []
+        return reading.stored((yield Statement("tasks.next", agent_type=only, limit=most)) if most else [])
+    return (yield from reading.whole((yield from _best(agent_types, limit, caps))))
+
+
+def _best(agent_types: tuple[str, ...], limit: int, caps: Mapping[str, int]) -> Script[list[str]]:
+    """The ids of several agent types: a merge of one short index read for each, up to its cap."""
+    candidates: list[tuple[int, str]] = []
     for agent_type in agent_types:
         most = min(limit, caps.get(agent_type, limit))
         rows = (yield Statement("tasks.ready", agent_type=agent_type, limit=most)) if most else []
         candidates += [(row["rank"], row["id"]) for row in rows]
-    return (yield from reading.whole([task_id for _, task_id in heapq.nsmallest(limit, candidates)]))
+    return [task_id for _, task_id in heapq.nsmallest(limit, candidates)]
 
 
 def _ready_types() -> Script[tuple[str, ...]]:
