@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -28,8 +29,11 @@ from abathur.errors import (
 from abathur.models import Finding
 from abathur.projects.api import Projects
 from abathur.projects.tables import REGISTRY, STORE
+from abathur.rows import registry
+from abathur.rows.api import Rows
+from abathur.rows.tables import ROWS
 from abathur.schema.declare import Schema
-from abathur.schema.inspect import fingerprint
+from abathur.schema.inspect import fingerprint, inspect
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
 from abathur.script import ScriptFunction
@@ -86,7 +90,7 @@ class Database:
                 "Expected 'full' or 'normal'.",
                 "Leave it out for 'full'.",
             )
-        features = (REGISTRY, CHAT)
+        features = (REGISTRY, CHAT, ROWS)
         self._schemas = (LIBRARY, *features, *([schema] if isinstance(schema, Schema) else schema))
         self._environment = environment or os.environ.get(ENVIRONMENT) or None
         self._backup = backup
@@ -112,6 +116,7 @@ class Database:
         self._audit = audit.Audit(self._engine)
         self._projects = Projects(self._engine, self._actor, self._store)
         self._chat = Chat(self._engine)
+        self._rows = Rows(self._engine, partial(migrate.extend, self._engine, Closing, version=__version__))
 
     def _make_engine(self, *args: Any, **options: Any) -> Engine:
         """What all features use; `abathur.testing` puts something of its own before it."""
@@ -155,6 +160,7 @@ class Database:
             adopt=self._adopt,
             project=self._project,
             receives=receives,
+            more=registry.declared,
         )
         self._environment = report.environment  # stores are made with the same
         if self._state == "open":  # it may have been closed meanwhile
@@ -174,6 +180,7 @@ class Database:
             environment=self._environment,
             adopt=self._adopt,
             project=self._project,
+            more=registry.declared,
         )
 
     async def exists(self) -> bool:
@@ -186,6 +193,12 @@ class Database:
         if not await self.exists():
             return {}
         return (await self._engine.read(fingerprint, self._engine.dialect)).meta
+
+    async def is_blank(self) -> bool:
+        """Whether there is no table in it: nothing at all, or what an `initialize()` left that was cut off."""
+        if not await self.exists():
+            return True
+        return (await self._engine.read(inspect, self._engine.dialect, self._schemas)).is_new
 
     async def backup(self, target: str | Path, *, progress: Progress | None = None) -> Path:
         """Write a consistent copy to the new file `target` while others write, and return its path.
@@ -275,6 +288,12 @@ class Database:
         """The trail of what was done, and by whom."""
         self._ready()
         return self._audit
+
+    @property
+    def rows(self) -> Rows:
+        """Rows and keys of plugins, which register their tables while the database is in use."""
+        self._ready()
+        return self._rows
 
     @property
     def projects(self) -> Projects[Database]:

@@ -50,7 +50,7 @@ class MissingFieldError(RowsError, ValueError):
     def __init__(self, field: str, expected: str = "") -> None:
         self.field = field
         super().__init__(
-            f"Missing field: {field}",
+            f"Required field '{field}' is missing",
             expected or f"Expected a request with `{field}`.",
             "Add it, and ask again.",
         )

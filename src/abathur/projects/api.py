@@ -196,6 +196,7 @@ class Projects(Changing[StoreT]):
             metadata=new.metadata,
         )
         if new.database_name is not None:
+            await self._engine.read(claim.decide, wish)  # which knows whose it is
             await self._registrar.check_free(wish, new.database_name, None)
         decision = await self._engine.write(claim.claim, wish)
         return await self._by_name(decision.project_id, "explicit")

@@ -64,6 +64,10 @@ ON CONFLICT DO NOTHING
 SELECT a.id, a.timestamp, a.agent_id, a.task_id, a.action_type, a.action_data, a.result, a.actor
 FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value) JOIN audit AS a ON a.task_id = wanted.value
 
+-- told_after: the tasks of which the trail tells something after a row.
+SELECT DISTINCT a.task_id FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value) JOIN audit AS a ON a.task_id = wanted.value
+WHERE a.id > :after
+
 -- remove_trail: remove rows of the trail, by id; only while the guard is up.
 DELETE FROM audit WHERE id IN (SELECT CAST(wanted.value AS BIGINT) FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value))
 

@@ -51,6 +51,10 @@ JOIN tasks AS p ON p.id = wanted.value AND p.id <> t.id
 SELECT a.id, a.timestamp, a.agent_id, a.task_id, a.action_type, a.action_data, a.result, a.actor
 FROM json_each(:ids) AS wanted JOIN audit AS a ON a.task_id = wanted.value
 
+-- told_after: the tasks of which the trail tells something after a row.
+SELECT DISTINCT a.task_id FROM json_each(:ids) AS wanted JOIN audit AS a ON a.task_id = wanted.value
+WHERE a.id > :after
+
 -- remove_trail: remove rows of the trail, by id; only while the guard is up.
 DELETE FROM audit WHERE id IN (SELECT value FROM json_each(:ids))
 
