@@ -19,6 +19,7 @@ MODULES = {
     "latency": "latency",
     "initialize": "initialize",
     "import": "import_time",
+    "guard": "guard",
     "claim_depth": "claim_depth",
     "graph": "graph",
     "pickup": "pickup",
