@@ -13,6 +13,7 @@ from abathur._version import __version__
 if TYPE_CHECKING:
     from abathur import errors, schema, tasks
     from abathur.audit.head import AuditHead
+    from abathur.bot import BotDatabase
     from abathur.context import Context, DoNotRetry
     from abathur.database import Database
     from abathur.errors import AbathurError, LeaseLostError
@@ -42,6 +43,7 @@ _HOMES = {
     "AuditEntry": "abathur.models",
     "AuditHead": "abathur.audit.head",
     "AuditReport": "abathur.models",
+    "BotDatabase": "abathur.bot",
     "Claim": "abathur.models",
     "Context": "abathur.context",
     "CriticalPath": "abathur.tasks.views",
@@ -101,6 +103,7 @@ __all__ = [  # noqa: RUF022  # what most people need comes first
     "QueueStats",
     "Throughput",
     "WorkerInfo",
+    "BotDatabase",
     "Statement",
     "AbathurError",
     "DoNotRetry",

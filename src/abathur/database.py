@@ -7,12 +7,15 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from abathur import audit, migrate, space
 from abathur._version import __version__
+from abathur.chat.api import Chat
+from abathur.chat.tables import CHAT
 from abathur.closing import Closing, last_moment, probe
 from abathur.engines.base import Engine, GivenClock, Progress
 from abathur.engines.opening import make_engine
@@ -24,7 +27,13 @@ from abathur.errors import (
     NotInitializedError,
 )
 from abathur.models import Finding
+from abathur.projects.api import Projects
+from abathur.projects.tables import REGISTRY, STORE
+from abathur.rows import registry
+from abathur.rows.api import Rows
+from abathur.rows.tables import ROWS
 from abathur.schema.declare import Schema
+from abathur.schema.inspect import fingerprint, inspect
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
 from abathur.script import ScriptFunction
@@ -81,7 +90,8 @@ class Database:
                 "Expected 'full' or 'normal'.",
                 "Leave it out for 'full'.",
             )
-        self._schemas = (LIBRARY, *([schema] if isinstance(schema, Schema) else schema))
+        features = (REGISTRY, CHAT, ROWS)
+        self._schemas = (LIBRARY, *features, *([schema] if isinstance(schema, Schema) else schema))
         self._environment = environment or os.environ.get(ENVIRONMENT) or None
         self._backup = backup
         self._adopt = adopt
@@ -100,8 +110,13 @@ class Database:
             lock_timeout=lock_timeout,
             clock=clock,
         )
-        self._tasks = Tasks(self._engine, self._watch, actor or f"{socket.gethostname()}:{os.getpid()}")
+        self._durability, self._lock_timeout = durability, lock_timeout
+        self._actor = actor or f"{socket.gethostname()}:{os.getpid()}"
+        self._tasks = Tasks(self._engine, self._watch, self._actor)
         self._audit = audit.Audit(self._engine)
+        self._projects = Projects(self._engine, self._actor, self._store)
+        self._chat = Chat(self._engine)
+        self._rows = Rows(self._engine, partial(migrate.extend, self._engine, Closing, version=__version__))
 
     def _make_engine(self, *args: Any, **options: Any) -> Engine:
         """What all features use; `abathur.testing` puts something of its own before it."""
@@ -145,7 +160,9 @@ class Database:
             adopt=self._adopt,
             project=self._project,
             receives=receives,
+            more=registry.declared,
         )
+        self._environment = report.environment  # stores are made with the same
         if self._state == "open":  # it may have been closed meanwhile
             self._state = "initialized"
         return report
@@ -163,12 +180,25 @@ class Database:
             environment=self._environment,
             adopt=self._adopt,
             project=self._project,
+            more=registry.declared,
         )
 
     async def exists(self) -> bool:
         """Whether there is anything in the file, or in the schema on the server. Makes nothing."""
         await self._open()
         return await self._engine.exists()
+
+    async def stamp(self) -> Mapping[str, str]:
+        """What the database's stamp says, by key; empty if it has none. Changes nothing, makes nothing."""
+        if not await self.exists():
+            return {}
+        return (await self._engine.read(fingerprint, self._engine.dialect)).meta
+
+    async def is_blank(self) -> bool:
+        """Whether there is no table in it: nothing at all, or what an `initialize()` left that was cut off."""
+        if not await self.exists():
+            return True
+        return (await self._engine.read(inspect, self._engine.dialect, self._schemas)).is_new
 
     async def backup(self, target: str | Path, *, progress: Progress | None = None) -> Path:
         """Write a consistent copy to the new file `target` while others write, and return its path.
@@ -205,6 +235,7 @@ class Database:
     async def close(self) -> None:
         """Finish what was accepted and close every connection. May be called twice."""
         self._state = "closed"
+        await self._projects.close()
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
@@ -257,6 +288,37 @@ class Database:
         """The trail of what was done, and by whom."""
         self._ready()
         return self._audit
+
+    @property
+    def rows(self) -> Rows:
+        """Rows and keys of plugins, which register their tables while the database is in use."""
+        self._ready()
+        return self._rows
+
+    @property
+    def projects(self) -> Projects[Database]:
+        """Which project a directory is, and the projects' stores."""
+        self._ready()
+        return self._projects
+
+    def _store(self, database_name: str, project_id: str) -> Database:
+        """The store of a project, not open yet. Handed down to `projects`, which imports no Database."""
+        return Database(
+            self._engine.beside(database_name),
+            schema=STORE,
+            environment=self._environment,
+            durability=self._durability,
+            lock_timeout=self._lock_timeout,
+            backup=self._backup,
+            project=project_id,
+            actor=self._actor,
+        )
+
+    @property
+    def chat(self) -> Chat:
+        """The chat that drives an agent: its users, messages, counts, status and commands."""
+        self._ready()
+        return self._chat
 
     async def run(self, fn: ScriptFunction[T], *args: Any) -> T:
         """Run a script of your own in one write transaction and return its result.

@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from attrs import evolve, field, frozen
 
-from abathur.engines.base import Engine, Migration
+from abathur.engines.base import Closing, Engine, Migration
 from abathur.errors import (
+    AbathurError,
     ConstraintError,
     EngineError,
     EnvironmentMismatchError,
@@ -37,11 +38,16 @@ from abathur.schema.inspect import Fingerprint, Found, filled_tables, fingerprin
 from abathur.schema.plan import Conflict, Options, Plan, make_plan
 from abathur.schema.stamp import APPLICATION_IDS, environment_of, is_older, recorded_environment
 from abathur.schema.steps import AddConstraint, CreateIndex, Step
-from abathur.script import Script, ScriptFunction
+from abathur.script import Emit, Emitted, Script, ScriptFunction, start
+
+T = TypeVar("T")
 
 BACKUPS_KEPT: Final = 2
 MOVE: Final = "move"
 """The row of the stamp that says that the database is the target of a move that is not finished."""
+
+More = Callable[[str], Script[Sequence[Schema]]]
+"""A script, given the dialect, that reads which further schemas the database itself declares."""
 
 
 @frozen(kw_only=True)
@@ -86,6 +92,7 @@ async def plan(
     environment: str | None = None,
     adopt: bool = False,
     project: str | None = None,
+    more: More | None = None,
 ) -> Plan:
     """What `migrate` would do, with its SQL, rows and locks. Changes nothing, and creates no file.
 
@@ -98,7 +105,8 @@ async def plan(
 
     def looked(now: int) -> Script[Plan]:
         options = _admit((yield from fingerprint(engine.dialect)), engine, wish)
-        found, plan = yield from look(schemas, options, now)
+        declared = (*schemas, *((yield from more(engine.dialect)) if more else ()))
+        found, plan = yield from look(declared, options, now)
         return (yield from count_rows(plan, found))
 
     return await engine.read(looked)
@@ -116,14 +124,16 @@ async def migrate(
     adopt: bool = False,
     project: str | None = None,
     receives: bool = False,
+    more: More | None = None,
 ) -> Report:
     """Bring the database to the declared schemas.
 
     `environment` None accepts the one in the stamp and gives "development" to a database without a
     stamp. `probe` is a script that uses the tables; it is run after the steps and undone. `verify`
     inspects even if the stamp says that nothing has changed. `receives` opens the target of a move
-    that is not finished, too. Raises an OpenError if the database cannot be opened as it is, and an
-    EngineError if the disk or the lock failed; either way nothing was changed.
+    that is not finished, too. `more` reads the schemas that the database itself declares. Raises an
+    OpenError if the database cannot be opened as it is, and an EngineError if the disk or the lock failed;
+    either way nothing was changed.
     """
     began = time.monotonic()
     wish = evolve(_wish(version, environment, project, adopt=adopt), receives=receives)
@@ -131,19 +141,25 @@ async def migrate(
         seen = await engine.read(fingerprint, engine.dialect)
         options = _admit(seen, engine, wish)
         is_current = not verify and _is_current(seen, schemas, options)
-        found_plan = Plan() if is_current else (await engine.read(look, schemas, options))[1]
+        found_plan = Plan() if is_current else await engine.read(_look, schemas, more, options)
         if found_plan.conflicts:
             raise SchemaConflictError(engine.name, found_plan.conflicts)
         if found_plan.empty:
             return _report(options, began, notes=found_plan.notes)
     async with engine.migration() as migration:
-        return await _migrate(engine, migration, schemas, wish, probe, backup, began)
+        return await _migrate(engine, migration, schemas, more, wish, probe, backup, began)
+
+
+def _look(schemas: Sequence[Schema], more: More | None, options: Options, now: int) -> Script[Plan]:
+    declared = (*schemas, *((yield from more(options.dialect)) if more else ()))
+    return (yield from look(declared, options, now))[1]
 
 
 async def _migrate(
     engine: Engine,
     migration: Migration,
     schemas: Sequence[Schema],
+    more: More | None,
     wish: _Wish,
     probe: ScriptFunction[object] | None,
     backup: bool,
@@ -151,6 +167,8 @@ async def _migrate(
 ) -> Report:
     """What is done under the lock; another process may have done all of it before us."""
     options = _admit(await migration.read(fingerprint, engine.dialect), engine, wish)
+    if more is not None:
+        schemas = (*schemas, *(await migration.read(more, engine.dialect)))
     found, planned = await migration.read(look, schemas, options)
     if planned.conflicts:
         raise SchemaConflictError(engine.name, planned.conflicts)
@@ -173,7 +191,7 @@ async def _migrate(
             probe=probe,
             admit=lambda seen: _admit(seen, engine, wish),
         )
-        applied = await _apply(migration, work)
+        applied = await _applied(engine.name, work.progress, migration.write(converge, work))
         found = work.progress.found or found
         options = _admit(found.fingerprint, engine, wish)
     for setting in planned.after:
@@ -182,20 +200,75 @@ async def _migrate(
     return _report(options, began, done, applied.notes, backup=copy, created=found.is_new)
 
 
-async def _apply(migration: Migration, work: Work) -> Plan:
+async def extend(
+    engine: Engine,
+    closing: Callable[[], Closing],
+    declare: ScriptFunction[tuple[Schema | None, T]],
+    *args: Any,
+    version: str,
+) -> T:
+    """Bring an open database to the schema that a script declares, in the transaction in which it does.
+
+    `declare` writes down what is declared, and returns the schema, or None if nothing is to be changed, and
+    the answer for the caller. What it emits is sealed by what `closing` makes. Other schemas are not looked
+    at, and no copy is made: a schema of `declare` may only add. Raises what `migrate` and `declare` raise,
+    and then nothing was changed.
+    """
+    wish = _wish(version, None, None, adopt=False)
+    progress = Progress()
+
+    def script(now: int) -> Script[T]:
+        schema, answer = yield from start(declare, args, now)
+        if schema is not None:
+            options = _admit((yield from fingerprint(engine.dialect)), engine, wish)
+            work = Work(
+                name=engine.name, schemas=(schema,), options=options, progress=progress, clock=time.monotonic
+            )
+            yield from converge(work, now)
+        return answer
+
+    if "processes" not in engine.capabilities:  # everything shares one connection, and goes through its lane
+        return await _applied(engine.name, progress, engine.write(script))
+    async with engine.migration() as migration:
+        return await _applied(engine.name, progress, migration.write(_closed, script, closing))
+
+
+def _closed(script: ScriptFunction[T], closing: Callable[[], Closing], now: int) -> Script[T]:
+    """A script with what ends its transaction, as the lane does it for others."""
+    emitted: Emitted = {}
+    steps = start(script, (), now)
+    answer: list[Any] | None = None
+    while True:
+        try:
+            step = steps.send(answer)  # type: ignore[arg-type]  # the first send must be None
+        except StopIteration as done:
+            if emitted:
+                yield from closing().script(emitted, now)
+            return done.value  # type: ignore[no-any-return]
+        if isinstance(step, Emit):
+            emitted.setdefault(step.topic, []).extend(step.values)
+            answer = []
+        else:
+            answer = yield step
+
+
+async def _applied(name: str, progress: Progress, applying: Awaitable[T]) -> T:
+    """Wait for a transaction that changes the schema, and say of its errors where it was."""
     try:
-        return await migration.write(converge, work)
+        return await applying
     except (StatementError, ConstraintError) as error:
-        step = work.progress.step
+        step = progress.step
         if isinstance(error, ConstraintError) and isinstance(step, CreateIndex) and step.unique:
-            raise SchemaConflictError(work.name, [_duplicates(step)]) from error
+            raise SchemaConflictError(name, [_duplicates(step)]) from error
         if isinstance(error, ConstraintError) and isinstance(step, AddConstraint):
-            raise SchemaConflictError(work.name, [_misfits(step)]) from error
-        raise MigrationError(work.name, work.progress.doing, str(error)) from error
+            raise SchemaConflictError(name, [_misfits(step)]) from error
+        raise MigrationError(name, progress.doing, str(error)) from error
     except (OpenError, EngineError):
         raise  # the lock, the disk, the file: these say what they are
     except Exception as error:
-        raise MigrationError(work.name, work.progress.doing, str(error) or repr(error)) from error
+        if isinstance(error, AbathurError) and progress.found is None:
+            raise  # of the script that declares, before there was anything to apply
+        raise MigrationError(name, progress.doing, str(error) or repr(error)) from error
 
 
 def _duplicates(step: CreateIndex) -> Conflict:

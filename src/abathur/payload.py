@@ -21,17 +21,20 @@ _decoder = msgspec.json.Decoder()
 _PLAIN = (str, int, bool, type(None))
 
 
-def encode(value: Any, name: str) -> str:
-    """JSON text of a payload, with sorted keys. Raises InvalidPayloadError, naming the payload."""
+def encode(value: Any, name: str, *, largest: int | None = LARGEST) -> str:
+    """JSON text of a payload, with sorted keys. Raises InvalidPayloadError, naming the payload.
+
+    largest: how many bytes of JSON it may have; None if the caller looks at that.
+    """
     _check(value, name)
     try:
         raw = _encoder.encode(value)
     except (TypeError, ValueError) as error:  # UnicodeEncodeError, of a lone surrogate, is a ValueError
         raise _not_json(name, str(error)) from None
-    if len(raw) > LARGEST:
+    if largest is not None and len(raw) > largest:
         raise InvalidPayloadError(
             f"{name} has {len(raw):,} bytes of JSON.",
-            f"Expected {LARGEST:,} at most.",
+            f"Expected {largest:,} at most.",
             "Store the data elsewhere, and put its path or URL into the payload.",
         )
     if b"\\u0000" in raw and _holds_nul(value):

@@ -16,7 +16,10 @@ import pytest
 from abathur import Database
 from tests.conformance import tampering
 from tests.conformance.checks import QUERIES, check_invariants
+from tests.conformance.projects import world
 from tests.schemas import Prepared, place
+
+__all__ = ["world"]
 
 ENGINES: Mapping[str, frozenset[str]] = {
     "file": frozenset({"file", "processes", "backup", "loose_types"}),

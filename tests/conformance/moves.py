@@ -10,9 +10,9 @@ from attrs import frozen
 
 from abathur import Claim, Database, Retention
 from abathur.audit import cutting
+from abathur.chat import Event
 from abathur.moving.tables import ELSEWHERE
 from abathur.schema.declare import Schema
-from abathur.schema.tables import LIBRARY
 from abathur.script import Built, Script
 
 
@@ -46,10 +46,20 @@ async def fill(db: Database, monkeypatch: Any) -> Filled:
     await db.tasks.release(ending[3])
     await db.tasks.cancel(ending[4].task.id, reason="not needed")
     assert (await db.tasks.prune(Retention(cancelled=timedelta(0)))).audit_rows
+    await _chat(db)
     await db.audit.checkpoint()
     (claim,) = await db.tasks.claim("w1", agent_types=["general"], lease=3600)
     await db.tasks.heartbeat(claim, progress=0.25, message="a quarter")
     return Filled(claim, str(await db.audit.head()))
+
+
+async def _chat(db: Database) -> None:
+    await db.chat.user_joined("ünïcode 🦋")
+    await db.chat.record([Event("message.log", {"username": "b", "message": "hello"}, ("a stream", 7))])
+    await db.chat.log_user_count(3, 5)
+    await db.chat.update_status({"afk": False})
+    await db.chat.mark_failed(await db.chat.enqueue("good morning"), "muted")
+    await db.chat.log_command("b", "!kick a", result="error", timestamp=1.5, error="no")
 
 
 def _rows(schemas: Sequence[Schema]) -> Script[dict[str, list[dict[str, Any]]]]:
@@ -62,9 +72,9 @@ def _rows(schemas: Sequence[Schema]) -> Script[dict[str, list[dict[str, Any]]]]:
     return found
 
 
-async def everything(db: Database, *more: Schema) -> dict[str, list[dict[str, Any]]]:
+async def everything(db: Database) -> dict[str, list[dict[str, Any]]]:
     """Every row of every declared table, except the stamp and the workers."""
-    return await db.read(_rows, [LIBRARY, *more])
+    return await db.read(_rows, db.schemas)
 
 
 def run(sql: str, *params: Any) -> Script[list[dict[str, Any]]]:

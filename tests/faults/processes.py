@@ -7,6 +7,7 @@ must be in the database.
 from __future__ import annotations
 
 import asyncio
+import json
 import mmap
 import os
 import random
@@ -15,6 +16,8 @@ import sys
 import threading
 import time
 from typing import Any
+
+import attrs
 
 import abathur.engines.postgres  # noqa: F401  # the fork server imports it once, for all
 from abathur import Database, Statement, moving, sql, tasks
@@ -278,6 +281,16 @@ class SetClock:
         return time.monotonic_ns()
 
 
+async def resolver(path: str) -> None:
+    """Resolve each directory that is named on stdin, until that is `end`; say what came of it."""
+    async with database(path) as db:
+        say("ready")
+        read = asyncio.get_running_loop().run_in_executor
+        while (line := (await read(None, sys.stdin.readline)).strip()) != "end":
+            found = await db.projects.resolve(directory=line)
+            say(json.dumps(attrs.asdict(found)))
+
+
 PROGRAMS = {
     "producer": producer,
     "worker": worker,
@@ -291,6 +304,7 @@ PROGRAMS = {
     "clocked": clocked,
     "skewed": skewed,
     "backups": backups,
+    "resolver": resolver,
 }
 
 

@@ -1,4 +1,7 @@
-"""The databases of the conformance suite, on each engine."""
+"""The databases of the conformance suite, on each engine.
+
+The sample application is copied and run by the tests here; it is no part of our own suite.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from tests.conformance.conftest import (
     unopened,
     url,
 )
+
+collect_ignore = ["sample"]
 
 __all__ = [
     "_prepared",

@@ -16,6 +16,7 @@ from abathur.audit.cutting import cut
 from abathur.audit.entries import TOPIC, Entry, append, observed
 from abathur.audit.head import AuditHead, checkpoint
 from abathur.audit.pruning import prune
+from abathur.audit.readers import unread
 
 __all__ = [
     "TOPIC",
@@ -28,4 +29,5 @@ __all__ = [
     "cut",
     "observed",
     "prune",
+    "unread",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 _TEXT: Final = re.compile(r"[1-9]\d{0,17}(?:-[1-9]\d{0,17})?(?:,[1-9]\d{0,17}(?:-[1-9]\d{0,17})?)*", re.ASCII)
@@ -17,22 +17,28 @@ def to_text(ids: Iterable[int]) -> str:
             spans[-1][1] = one
         else:
             spans.append([one, one])
+    return text_of(spans)
+
+
+def text_of(spans: Iterable[Sequence[int]]) -> str:
+    """The text for spans, each a first and a last id, in order."""
     return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in spans)
 
 
 def between(text: object, first: int, last: int) -> Iterator[int]:
     """Those ids of a stored text that lie between two, in order; none for what is no such text."""
-    for low, high in _spans(text):
+    for low, high in spans_of(text):
         yield from range(max(low, first), min(high, last) + 1)
 
 
 def measure(text: object) -> tuple[int, int, int]:
     """The first id of a stored text, the last, and how many there are; zeros for what is no such text."""
-    spans = _spans(text)
+    spans = spans_of(text)
     return (spans[0][0], spans[-1][1], sum(high - low + 1 for low, high in spans)) if spans else (0, 0, 0)
 
 
-def _spans(text: object) -> list[tuple[int, int]]:
+def spans_of(text: object) -> list[tuple[int, int]]:
+    """The first and last id of each part of a stored text, in order; none for what is no such text."""
     if not isinstance(text, str) or not _TEXT.fullmatch(text):
         return []
     parts = [part.partition("-") for part in text.split(",")]

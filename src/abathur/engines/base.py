@@ -49,6 +49,15 @@ class Engine(Protocol):
     def address(self) -> str:
         """The path or URL by which another process opens it. It may hold a password, and is never shown."""
 
+    def beside(self, name: str) -> str:
+        """The path or URL of another database, called `name`, at the same place.
+
+        A file in the same directory; a schema of the same database on a server; for one in memory, memory.
+        """
+
+    async def is_beside(self, name: str) -> bool:
+        """Whether there is anything in that database; always False for memory."""
+
     async def exists(self) -> bool:
         """Whether there is anything to inspect; False for a file that is missing or empty."""
 

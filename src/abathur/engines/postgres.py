@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import asyncpg
+from attrs import evolve
 
 from abathur.engines.base import Closing, GivenClock, MergedFunction, Migration, Progress
 from abathur.engines.checks.server import examine_server
@@ -133,9 +134,17 @@ class PostgresEngine:
     def not_before(self, moment: int) -> None:
         self._clock.at_least(moment)
 
+    def beside(self, name: str) -> str:
+        return evolve(self._options.server, schema=name).address
+
+    async def is_beside(self, name: str) -> bool:
+        return await self._has(name)
+
     async def exists(self) -> bool:
+        return await self._has(self._options.server.schema)
+
+    async def _has(self, schema: str) -> bool:
         pool, _ = self._ready()
-        schema = self._options.server.schema
         found = await pool.read(lambda raw: _fetchrow(raw, EXISTS, schema))
         if found is not None and not found["may_use"]:  # its tables would look as if they were not there
             raise AccessDeniedError(self.name, f"permission denied for schema {schema}")

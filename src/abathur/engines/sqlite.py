@@ -92,6 +92,12 @@ class SqliteEngine:
     async def exists(self) -> bool:
         return self._writer is not None if self.memory else files.size(self.path) > 0
 
+    def beside(self, name: str) -> str:
+        return MEMORY if self.memory else str(self.path.with_name(name))
+
+    async def is_beside(self, name: str) -> bool:
+        return not self.memory and files.size(self.path.with_name(name)) > 0
+
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < library.OLDEST:
             oldest = ".".join(map(str, library.OLDEST))

@@ -13,6 +13,13 @@
     ├── CommandError                        a command agent's program failed, or could not be started
     ├── LeaseLostError                      the claim's fence is no longer the task's
     ├── WaitTimeoutError (TimeoutError)     the task did not end in the time given
+    ├── RowsError                           a call on a plugin's rows or keys was refused; it has a `code`
+    │   ├── RowValidationError (ValueError)   a name, value, filter or operation is not allowed
+    │   │   └── UnknownTableError (LookupError)
+    │   ├── MissingFieldError (ValueError)
+    │   ├── RowSchemaConflictError          rows that are stored would not fit the schema
+    │   ├── RowConflictError                a unique value, or a request id, is taken
+    │   └── ValueTooLargeError (ValueError)
     ├── MoveError                           a database could not be moved; it is as it was
     │   ├── TargetNotEmptyError             the target of a move holds rows
     │   ├── SourceInUseError                workers are at work on what is to be moved
@@ -20,6 +27,23 @@
     │   ├── UnmovableValueError             the target cannot hold a value
     │   ├── MoveDiffersError                something wrote to the source meanwhile
     │   └── MoveConflictError               two moves to one target
+    ├── ProtectedDatabaseError              it is no test's, and would be destroyed, or touched by a test
+    ├── ServiceError                        the database service cannot work on this NATS server
+    │   ├── NatsUnavailableError (ConnectionError)
+    │   ├── NatsRefusedError (PermissionError)         it does not let this user in, or not do this
+    │   ├── UnprotectedServerError (PermissionError)   it lets anybody in, from other machines too
+    │   └── StreamConflictError             a stream of our name has other settings
+    ├── ProjectError                        about projects; the registry is as it was
+    │   ├── NoProjectError (LookupError)    nothing says which project is meant
+    │   ├── UnknownProjectError (LookupError)
+    │   ├── AmbiguousProjectError (LookupError)   several projects bear that name
+    │   ├── ProjectConfigError              a configuration file is unreadable or wrong
+    │   ├── ProjectDirectoryError           a working directory is none
+    │   ├── ProjectDataMissingError         its store is gone
+    │   ├── CopiedProjectError              a copy of a directory that is strict
+    │   ├── StoreTakenError                 the store that it asks for is another one's
+    │   ├── ResolverError                   the application's resolver failed
+    │   └── RegistryUnavailableError (ConnectionError)   nothing was created
     ├── LifecycleError                      the Database is used at the wrong time or place
     │   ├── NotInitializedError
     │   ├── DatabaseClosedError
@@ -119,15 +143,47 @@ from abathur.errors.opening import (
     UnrelatedDatabaseError,
     UnsupportedVersionError,
 )
+from abathur.errors.projects import (
+    AmbiguousProjectError,
+    CopiedProjectError,
+    NoProjectError,
+    ProjectConfigError,
+    ProjectDataMissingError,
+    ProjectDirectoryError,
+    ProjectError,
+    RegistryUnavailableError,
+    ResolverError,
+    StoreTakenError,
+    UnknownProjectError,
+)
+from abathur.errors.protected import ProtectedDatabaseError
+from abathur.errors.rows import (
+    MissingFieldError,
+    RowConflictError,
+    RowSchemaConflictError,
+    RowsError,
+    RowValidationError,
+    UnknownTableError,
+    ValueTooLargeError,
+)
+from abathur.errors.service import (
+    NatsRefusedError,
+    NatsUnavailableError,
+    ServiceError,
+    StreamConflictError,
+    UnprotectedServerError,
+)
 from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError, WaitTimeoutError
 
 __all__ = [
     "AbathurError",
     "AccessDeniedError",
+    "AmbiguousProjectError",
     "BackupUnsupportedError",
     "CommandError",
     "ConfigError",
     "ConstraintError",
+    "CopiedProjectError",
     "CorruptDatabaseError",
     "DatabaseClosedError",
     "DependencyCycleError",
@@ -150,29 +206,51 @@ __all__ = [
     "MissingDatabaseError",
     "MissingDirectoryError",
     "MissingExtraError",
+    "MissingFieldError",
     "MoveConflictError",
     "MoveDiffersError",
     "MoveError",
+    "NatsRefusedError",
+    "NatsUnavailableError",
     "NetworkFileSystemError",
     "NewerSchemaError",
+    "NoProjectError",
     "NotADatabaseError",
     "NotInitializedError",
     "OpenError",
     "OutOfMemoryError",
     "OutcomeUnknownError",
+    "ProjectConfigError",
+    "ProjectDataMissingError",
+    "ProjectDirectoryError",
+    "ProjectError",
+    "ProtectedDatabaseError",
     "ReadOnlyDatabaseError",
+    "RegistryUnavailableError",
+    "ResolverError",
+    "RowConflictError",
+    "RowSchemaConflictError",
+    "RowValidationError",
+    "RowsError",
     "SchemaConflictError",
     "ServerUnavailableError",
+    "ServiceError",
     "SourceInUseError",
     "StatementError",
+    "StoreTakenError",
+    "StreamConflictError",
     "TargetExistsError",
     "TargetNotEmptyError",
     "UnfinishedMoveError",
+    "UnknownProjectError",
     "UnknownStatementError",
+    "UnknownTableError",
     "UnknownTaskError",
     "UnmovableValueError",
+    "UnprotectedServerError",
     "UnrelatedDatabaseError",
     "UnsupportedVersionError",
+    "ValueTooLargeError",
     "WaitTimeoutError",
     "WrongEventLoopError",
 ]

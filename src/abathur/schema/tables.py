@@ -18,7 +18,7 @@ from abathur.schema.declare import (
     Schema,
     Table,
 )
-from abathur.schema.trail import AUDIT, CHECKPOINTS, SEALS, TOMBSTONES, TRIGGERS
+from abathur.schema.trail import AUDIT, CHECKPOINTS, READERS, SEALS, TOMBSTONES, TRIGGERS
 
 # PostgreSQL writes each version of a row anew. With room in its page, and no indexed column changed, a new
 # version needs no entry in an index, and the next visitor of the page clears away the old one. (It is of no
@@ -309,6 +309,7 @@ LIBRARY: Final = Schema(
         SEALS,
         CHECKPOINTS,
         TOMBSTONES,
+        READERS,
         META,
         HISTORY,
     ),

@@ -1,37 +1,64 @@
 """Fixtures for tests of agents.
 
-All are synchronous, so they work under anyio, pytest-asyncio and in plain tests, and all but `abathur_clock`
-are about `abathur_db`, the database of the test.
+All are synchronous, so they work under anyio, pytest-asyncio and in plain tests. Most are about `abathur_db`,
+the database of the test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from abathur.database import Database
-from abathur.models import Task
-from abathur.testing import assertions
-from abathur.testing.clock import FakeClock
-from abathur.testing.crashing import points
-from abathur.testing.crashing.points import CrashPoints
-from abathur.testing.factories import TaskFactory
+if TYPE_CHECKING:  # every session of pytest imports this module, so it imports nothing that takes time
+    from abathur.database import Database
+    from abathur.models import Task
+    from abathur.testing.clock import FakeClock
+    from abathur.testing.crashing.points import CrashPoints
+    from abathur.testing.factories import TaskFactory
+    from abathur.testing.schemas import Prepared
 
 
 @pytest.fixture
 def abathur_clock() -> FakeClock:
     """A FakeClock, which stands still until it is moved; `abathur_db` goes by it where both are asked for."""
+    from abathur.testing.clock import FakeClock
+
     return FakeClock()
 
 
 @pytest.fixture
-def crash_points(tmp_path: Path) -> Callable[..., CrashPoints]:
-    """The function of `abathur.testing`, with files in the test's own directory."""
-    return partial(points.crash_points, directory=tmp_path)
+def crash_points(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., CrashPoints]]:
+    """The function of `abathur.testing`, with files in the test's own directory.
+
+    With `engine="postgres"` in an emptied schema of the server of `abathur_postgres`, from crash to crash.
+    """
+    from abathur.testing.crashing import points
+
+    taken: list[Prepared] = []
+
+    def give_back() -> None:
+        while taken:
+            taken.pop().give_back(left_open=False)
+
+    def made(scenario: Any, *, engine: Literal["file", "postgres"] = "file", **options: Any) -> CrashPoints:
+        if engine == "postgres":
+            prepared: Prepared = request.getfixturevalue("_abathur_prepared")
+            from abathur.testing import schemas
+
+            def place() -> str:
+                give_back()
+                taken.append(prepared)
+                return schemas.place(prepared.server, prepared.take())
+
+            options["place"] = place
+        return points.crash_points(scenario, directory=tmp_path, **options)
+
+    yield made
+    give_back()
 
 
 @pytest.fixture
@@ -40,6 +67,8 @@ def task_factory(abathur_db: Database) -> TaskFactory:
 
     `await task_factory(status="failed")`, `await task_factory.batch(3)`, `.graph("fetch -> parse")`.
     """
+    from abathur.testing.factories import TaskFactory
+
     return TaskFactory(abathur_db)
 
 
@@ -49,12 +78,16 @@ def assert_enqueued(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, A
 
     `await assert_enqueued(agent_type="reviewer")`
     """
+    from abathur.testing import assertions
+
     return partial(assertions.assert_enqueued, abathur_db)
 
 
 @pytest.fixture
 def refute_enqueued(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, None]]:
     """The function of `abathur.testing`, for `abathur_db`."""
+    from abathur.testing import assertions
+
     return partial(assertions.refute_enqueued, abathur_db)
 
 
@@ -64,6 +97,8 @@ def assert_completed(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, 
 
     `await assert_completed(task, result=...)`
     """
+    from abathur.testing import assertions
+
     return partial(assertions.assert_completed, abathur_db)
 
 
@@ -73,10 +108,14 @@ def assert_failed(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, Tas
 
     `await assert_failed(task, error="timed out")`
     """
+    from abathur.testing import assertions
+
     return partial(assertions.assert_failed, abathur_db)
 
 
 @pytest.fixture
 def assert_cancelled(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, Task]]:
     """The function of `abathur.testing`, for `abathur_db`."""
+    from abathur.testing import assertions
+
     return partial(assertions.assert_cancelled, abathur_db)

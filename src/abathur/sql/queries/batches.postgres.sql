@@ -64,6 +64,10 @@ ON CONFLICT DO NOTHING
 SELECT a.id, a.timestamp, a.agent_id, a.task_id, a.action_type, a.action_data, a.result, a.actor
 FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value) JOIN audit AS a ON a.task_id = wanted.value
 
+-- told_after: the tasks of which the trail tells something after a row.
+SELECT DISTINCT a.task_id FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value) JOIN audit AS a ON a.task_id = wanted.value
+WHERE a.id > :after
+
 -- remove_trail: remove rows of the trail, by id; only while the guard is up.
 DELETE FROM audit WHERE id IN (SELECT CAST(wanted.value AS BIGINT) FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value))
 
@@ -164,3 +168,16 @@ ORDER BY t.id
 -- lock_edges: let nobody else add edges to existing tasks: two edges that are fine one by one may make a circle.
 SELECT key FROM abathur_meta WHERE key = 'database_id'
 -- locking FOR NO KEY UPDATE
+
+-- chat_users: what is known of users of the chat, by name.
+SELECT u.id, u.username, u.first_seen, u.last_seen, u.chat_lines, u.connected, u.session_start, u.connections,
+       u.left_at, u.left_unmatched
+FROM jsonb_array_elements_text(CAST(:names AS jsonb)) AS wanted (value)
+JOIN abathur_chat_users AS u ON u.username = wanted.value
+
+-- chat_outbound: outbound messages of the chat, by id.
+SELECT o.id, o.status
+FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value)
+JOIN abathur_chat_outbound AS o ON o.id = CAST(wanted.value AS BIGINT)
+ORDER BY o.id
+-- locking FOR NO KEY UPDATE OF o

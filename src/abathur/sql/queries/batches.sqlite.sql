@@ -51,6 +51,10 @@ JOIN tasks AS p ON p.id = wanted.value AND p.id <> t.id
 SELECT a.id, a.timestamp, a.agent_id, a.task_id, a.action_type, a.action_data, a.result, a.actor
 FROM json_each(:ids) AS wanted JOIN audit AS a ON a.task_id = wanted.value
 
+-- told_after: the tasks of which the trail tells something after a row.
+SELECT DISTINCT a.task_id FROM json_each(:ids) AS wanted JOIN audit AS a ON a.task_id = wanted.value
+WHERE a.id > :after
+
 -- remove_trail: remove rows of the trail, by id; only while the guard is up.
 DELETE FROM audit WHERE id IN (SELECT value FROM json_each(:ids))
 
@@ -148,3 +152,11 @@ SELECT 1 AS locked
 
 -- lock_edges: let nobody else add edges to existing tasks; here nobody else writes meanwhile.
 SELECT 1 AS locked
+
+-- chat_users: what is known of users of the chat, by name.
+SELECT u.id, u.username, u.first_seen, u.last_seen, u.chat_lines, u.connected, u.session_start, u.connections,
+       u.left_at, u.left_unmatched
+FROM json_each(:names) AS wanted JOIN abathur_chat_users AS u ON u.username = wanted.value
+
+-- chat_outbound: outbound messages of the chat, by id.
+SELECT o.id, o.status FROM json_each(:ids) AS wanted JOIN abathur_chat_outbound AS o ON o.id = wanted.value

@@ -1,0 +1,111 @@
+"""Request ids: the same request again within a day gets the first answer, and does nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final, cast
+
+import msgspec
+from attrs import frozen
+
+from abathur import payload, times
+from abathur.errors import RowConflictError
+from abathur.rows.names import invalid, kind
+from abathur.rows.values import plain_text
+from abathur.script import Script, Statement
+
+KEPT: Final = 24 * 60 * 60 * times.SECOND
+"""Microseconds for which an answer is remembered."""
+LONGEST: Final = 200
+"""Characters of a request id."""
+AT_ONCE: Final = 200
+"""Old answers that one transaction forgets at most."""
+
+
+@frozen
+class Request:
+    """A request that may come again."""
+
+    plugin: str
+    id: str
+    digest: str
+    """Of what it asks for: the same id for something else is a mistake."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from other requests."""
+        return self.plugin, self.id
+
+
+def request(plugin: str, request_id: Any, *asked: Any) -> Request | None:
+    """The request of this id, None if it has none. Raises RowValidationError."""
+    if request_id is None:
+        return None
+    if not isinstance(request_id, str) or not 1 <= len(request_id) <= LONGEST:
+        found = (
+            kind(request_id) if not isinstance(request_id, str) else f"text of {len(request_id):,} characters"
+        )
+        raise invalid(
+            f"request_id must be text of 1 to {LONGEST} characters, not {found}", "Expected such a text."
+        )
+    plain_text(request_id, "request_id")
+    try:
+        told = msgspec.json.encode(asked, order="deterministic", enc_hook=str).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        told = repr(asked)  # whatever is wrong with it, is said when it is read
+    return Request(plugin, request_id, payload.digest(told))
+
+
+def recall(requests: Sequence[Request | None], now: int) -> Script[list[Any]]:
+    """The first answer to each request, an error for one that asks for something else, None for a new one."""
+    wanted = {one.key for one in requests if one is not None}
+    if not wanted:
+        return [None] * len(requests)
+    rows = yield Statement("storage.requests", pairs=payload.batch(sorted(wanted)))
+    found = {(row["plugin"], row["request_id"]): row for row in rows}
+    for key, row in list(found.items()):
+        if row["made_at"] <= now - KEPT:
+            yield Statement("rows.forget_request", plugin=key[0], request_id=key[1])
+            del found[key]
+    return [None if one is None else _answer(one, found.get(one.key)) for one in requests]
+
+
+def _answer(request: Request, row: Any) -> Any:
+    if row is None:
+        return None
+    return conflict(request) if row["digest"] != request.digest else msgspec.json.decode(row["answer"])
+
+
+def conflict(request: Request) -> RowConflictError:
+    """The error for a request id that was used for something else."""
+    return RowConflictError(
+        f"The request_id '{request.id}' was used for another request",
+        "Expected the same request for the same id.",
+        "Use a new id for each new request.",
+    )
+
+
+def remember(answered: Sequence[tuple[Request | None, Any]], now: int) -> Script[None]:
+    """Keep the first answers, and forget some that are old."""
+    rows = [
+        {
+            "plugin": one.plugin,
+            "request_id": one.id,
+            "digest": one.digest,
+            "answer": payload.batch(answer),
+            "made_at": now,
+        }
+        for one, answer in answered
+        if one is not None
+    ]
+    if rows:
+        yield Statement("storage.purge_requests", before=now - KEPT, limit=AT_ONCE)
+        yield Statement("rows.remember", rows=rows)
+
+
+def first_answer(request: Request | None, now: int) -> Script[Any]:
+    """The same for one request: its first answer, or None. Raises RowConflictError."""
+    (found,) = yield from recall([request], now)
+    if isinstance(found, RowConflictError):
+        raise found
+    return cast("Any", found)
