@@ -29,7 +29,7 @@ def check_canary(guard: Guard, path: str) -> None:
     heard = [refusal.operation for refusal in guard.refusals.take()]
     if heard != ["opening", "attaching"]:
         raise pytest.UsageError(
-            f"The guard of abathur does not work here: of opening and attaching a protected database it noticed "
-            f"{heard or 'nothing'}. Something has replaced sqlite3's functions before pytest has started. No test was "
-            "run. To run them without a guard, all the same: --abathur-guard=off"
+            "The guard of abathur does not work here: of opening and attaching a protected database it "
+            f"noticed {heard or 'nothing'}. Something has replaced sqlite3's functions before pytest has "
+            "started. No test was run. To run them without a guard, all the same: --abathur-guard=off"
         )

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 if TYPE_CHECKING:  # every session of pytest imports this module, so it imports nothing that takes time
+    from pathlib import Path
+
     from abathur.database import Database
     from abathur.models import Task
     from abathur.testing.clock import FakeClock
