@@ -16,6 +16,7 @@ from abathur._version import __version__
 from abathur.chat.api import Chat
 from abathur.chat.tables import CHAT
 from abathur.closing import Closing, last_moment, probe
+from abathur.destroying import Destroying
 from abathur.engines.base import Engine, GivenClock, Progress
 from abathur.engines.opening import make_engine
 from abathur.errors import (
@@ -46,7 +47,7 @@ T = TypeVar("T")
 ENVIRONMENT: Final = "ABATHUR_ENVIRONMENT"
 
 
-class Database:
+class Database(Destroying):
     """One database, in a file, in memory, or on a PostgreSQL server.
 
     ``Database("agents.db")``, a Path, ``":memory:"``, ``"sqlite:///agents.db"`` or
