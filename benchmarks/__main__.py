@@ -19,6 +19,7 @@ MODULES = {
     "import": "import_time",
     "claim_depth": "claim_depth",
     "graph": "graph",
+    "indexing": "indexing",
     "pickup": "pickup",
     "processes": "processes",
     "postgres": "postgres",

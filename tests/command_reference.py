@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "enqueue", "list", "show", "why", "tree", "critical-path", "cancel", "retry", "stats",
     ),
     "Workers": ("run", "workers"),
+    "Projects": ("index", "search"),
     "The trail": ("audit verify", "audit list", "audit head"),
     "Operating": ("backup", "move", "doctor", "prune", "completion"),
     "See it work": ("demo",),

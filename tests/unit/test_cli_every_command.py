@@ -60,6 +60,8 @@ CALLS: dict[str, Call] = {
     "retry": Call("ID", code=1),
     "stats": Call(""),
     "run": Call("agents.py:make --until-idle", "agents.py:nothing", HERE),
+    "index": Call("", "nowhere", HERE),
+    "search": Call("word", "***", HERE),
     "audit list": Call("--task ID", "--task nope", HERE),
     "audit head": Call(""),
     "audit verify": Call("", "--head nope", HERE),
@@ -112,6 +114,8 @@ def here(tmp_path, monkeypatch) -> Path:
     for name in ("ABATHUR_DATABASE", "ABATHUR_ENVIRONMENT"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "agents.py").write_text(AGENTS)
+    (tmp_path / ".abathur").mkdir()
+    (tmp_path / ".abathur" / "config.json").write_text('{"version": "1.0", "project": {"name": "here"}}')
     return tmp_path
 
 
