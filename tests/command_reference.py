@@ -24,9 +24,17 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "enqueue", "list", "show", "why", "tree", "critical-path", "cancel", "retry", "stats",
     ),
     "Workers": ("run", "workers"),
-    "Projects": ("index", "search"),
+    "Projects": (
+        *(
+            f"projects {name}"
+            for name in ("list", "show", "resolve", "create", "rename", "adopt", "repair", "doctor")
+        ),
+        "index",
+        "search",
+    ),
     "The trail": ("audit verify", "audit list", "audit head"),
     "Operating": ("backup", "move", "doctor", "prune", "completion"),
+    "Destroying": ("purge", "reset", "drop"),
     "See it work": ("demo",),
 }  # fmt: skip
 """The headings of the page and the commands below each, as far as they exist."""
