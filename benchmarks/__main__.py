@@ -22,6 +22,7 @@ MODULES = {
     "guard": "guard",
     "claim_depth": "claim_depth",
     "graph": "graph",
+    "indexing": "indexing",
     "pickup": "pickup",
     "processes": "processes",
     "postgres": "postgres",

@@ -60,6 +60,8 @@ CALLS: dict[str, Call] = {
     "retry": Call("ID", code=1),
     "stats": Call(""),
     "run": Call("agents.py:make --until-idle", "agents.py:nothing", HERE),
+    "index": Call("--jobs", "nowhere", HERE),
+    "search": Call("word --project known", "***", HERE),
     "audit list": Call("--task ID", "--task nope", HERE),
     "audit head": Call(""),
     "audit verify": Call("", "--head nope", HERE),
