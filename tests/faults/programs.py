@@ -70,12 +70,24 @@ async def initialize_until(child: Child, statement: int) -> None:
 
     SQLite counts: what the backup executes, and PRAGMA, BEGIN and COMMIT, are among them.
     """
-    count = 0
+    die_at(statement)
+    db = database(child)
+    await db.initialize()
+    child.say("statements", COUNT[0])
+    await db.close()
+
+
+COUNT = [0]
+"""How many statements were executed since `die_at`."""
+
+
+def die_at(statement: int) -> None:
+    """Let the process die at this statement of a connection that is opened from now on, counted from 1."""
+    COUNT[0] = 0
 
     def tick(_: str) -> None:
-        nonlocal count
-        count += 1
-        if count == statement:
+        COUNT[0] += 1
+        if COUNT[0] == statement:
             os.kill(os.getpid(), signal.SIGKILL)
 
     class Traced(connection.Hop):
@@ -92,9 +104,18 @@ async def initialize_until(child: Child, statement: int) -> None:
 
     connection.Hop = Traced  # type: ignore[misc]
     sqlite3.connect = traced  # type: ignore[assignment]
+
+
+async def register_until(child: Child, statement: int, fields: dict[str, Any], row: dict[str, Any]) -> None:
+    """Register a table, insert a row that needs its fields, and die at this statement, as above."""
     db = database(child)
     await db.initialize()
-    child.say("statements", count)
+    die_at(statement)
+    store = db.rows.for_plugin("quotes")
+    await store.register({"table": "t", "fields": fields, "indexes": ["a"]})
+    child.say("registered")
+    child.say("inserted", (await store.insert("t", row, request_id="the row"))["id"])
+    child.say("statements", COUNT[0])
     await db.close()
 
 
