@@ -29,7 +29,7 @@ from abathur.context import Context
 from abathur.engines import files
 from abathur.engines.checks import library
 from abathur.keeper import Running
-from abathur.schema import Column, Schema, Table
+from abathur.schema import Column, Schema, Table, VirtualTable
 from abathur.tasks import workers
 
 Provocation = Callable[[Path], Awaitable[Any]]
@@ -356,6 +356,12 @@ async def _(directory: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "OLDEST", (99, 0, 0))
         await at(directory).initialize()
+
+
+@provokes(errors.MissingModuleError)
+async def _(directory: Path) -> None:
+    search = Schema("search", virtual_tables=(VirtualTable("search_text", "fts9", ("body",)),))
+    await at(directory, schema=search).initialize()
 
 
 @provokes(errors.NewerSchemaError)

@@ -16,6 +16,7 @@ from abathur._version import __version__
 from abathur.chat.api import Chat
 from abathur.chat.tables import CHAT
 from abathur.closing import Closing, last_moment, probe
+from abathur.destroying import Destroying
 from abathur.engines.base import Engine, GivenClock, Progress
 from abathur.engines.opening import make_engine
 from abathur.errors import (
@@ -27,12 +28,13 @@ from abathur.errors import (
 )
 from abathur.models import Finding
 from abathur.projects.api import Projects
+from abathur.projects.index.tables import JOBS
 from abathur.projects.tables import REGISTRY, STORE
 from abathur.rows import registry
 from abathur.rows.api import Rows
 from abathur.rows.tables import ROWS
 from abathur.schema.declare import Schema
-from abathur.schema.inspect import fingerprint
+from abathur.schema.inspect import fingerprint, inspect
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
 from abathur.script import ScriptFunction
@@ -45,7 +47,7 @@ T = TypeVar("T")
 ENVIRONMENT: Final = "ABATHUR_ENVIRONMENT"
 
 
-class Database:
+class Database(Destroying):
     """One database, in a file, in memory, or on a PostgreSQL server.
 
     ``Database("agents.db")``, a Path, ``":memory:"``, ``"sqlite:///agents.db"`` or
@@ -89,7 +91,7 @@ class Database:
                 "Expected 'full' or 'normal'.",
                 "Leave it out for 'full'.",
             )
-        features = (REGISTRY, CHAT, ROWS)
+        features = (REGISTRY, JOBS, CHAT, ROWS)
         self._schemas = (LIBRARY, *features, *([schema] if isinstance(schema, Schema) else schema))
         self._environment = environment or os.environ.get(ENVIRONMENT) or None
         self._backup = backup
@@ -200,6 +202,12 @@ class Database:
         if not await self.exists():
             return {}
         return (await self._engine.read(fingerprint, self._engine.dialect)).meta
+
+    async def is_blank(self) -> bool:
+        """Whether no table is in it: nothing at all, or what an `initialize()` left that was cut off."""
+        if not await self.exists():
+            return True
+        return (await self._engine.read(inspect, self._engine.dialect, self._schemas)).is_new
 
     async def backup(self, target: str | Path, *, progress: Progress | None = None) -> Path:
         """Write a consistent copy to the new file `target` while others write, and return its path.

@@ -17,8 +17,11 @@ from abathur import Database
 from abathur.rows import Store
 from tests.conformance import tampering
 from tests.conformance.checks import QUERIES, check_invariants
+from tests.conformance.projects import world
 from tests.conformance.rows import FIELDS
 from tests.schemas import Prepared, place
+
+__all__ = ["world"]
 
 ENGINES: Mapping[str, frozenset[str]] = {
     "file": frozenset({"file", "processes", "backup", "loose_types"}),

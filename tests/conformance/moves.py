@@ -12,6 +12,7 @@ from abathur import Claim, Database, Retention
 from abathur.audit import cutting
 from abathur.chat import Event
 from abathur.moving.tables import ELSEWHERE
+from abathur.projects.index import jobs
 from abathur.schema.declare import Schema
 from abathur.script import Built, Script
 
@@ -47,6 +48,7 @@ async def fill(db: Database, monkeypatch: Any) -> Filled:
     await db.tasks.cancel(ending[4].task.id, reason="not needed")
     assert (await db.tasks.prune(Retention(cancelled=timedelta(0)))).audit_rows
     await _chat(db)
+    await db.run(jobs.start, jobs.request("a project", "/somewhere", "", force=False, actor="x"))
     await _plugins(db)
     await db.audit.checkpoint()
     (claim,) = await db.tasks.claim("w1", agent_types=["general"], lease=3600)

@@ -61,7 +61,11 @@ class Child:
         return lines[number]
 
     def go(self) -> None:
-        os.write(self._stdin.fileno(), b"go\n")
+        self.tell("go")
+
+    def tell(self, line: object) -> None:
+        """One line for its standard input."""
+        os.write(self._stdin.fileno(), f"{line}\n".encode())
 
     def send(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import mmap
 import os
 import random
@@ -17,8 +18,11 @@ import threading
 import time
 from typing import Any
 
+import attrs
+
 import abathur.engines.postgres  # noqa: F401  # the fork server imports it once, for all
 from abathur import Database, Statement, moving, sql, tasks
+from abathur.chat import Event
 from abathur.engines import clock, postgres_connection
 from abathur.errors import LeaseLostError, RowSchemaConflictError
 from abathur.moving import pages
@@ -200,6 +204,23 @@ async def registrar(path: str, name: str) -> None:
             say("inserted", table, made["id"], asked)
 
 
+async def recorder(path: str, batches: str, size: str) -> None:
+    """Record the batches of one stream, in an order of its own; say how many events of each were new."""
+    order = list(range(int(batches)))
+    random.Random().shuffle(order)
+    async with database(path) as db:
+        say("ready")
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        for batch in order:
+            numbers = range(batch * int(size) + 1, (batch + 1) * int(size) + 1)
+            events = [
+                Event("message.log", {"username": f"user {n % 7}", "message": f"{n}"}, ("a stream", n))
+                for n in numbers
+            ]
+            recorded = await db.chat.record(events)
+            say(batch, recorded.stored)
+
+
 async def writer(path: str, seconds: str) -> None:
     """Write as fast as it goes; say how many transactions there were and the longest of them."""
     async with database(path) as db:
@@ -306,11 +327,22 @@ class SetClock:
         return time.monotonic_ns()
 
 
+async def resolver(path: str) -> None:
+    """Resolve each directory that is named on stdin, until that is `end`; say what came of it."""
+    async with database(path) as db:
+        say("ready")
+        read = asyncio.get_running_loop().run_in_executor
+        while (line := (await read(None, sys.stdin.readline)).strip()) != "end":
+            found = await db.projects.resolve(directory=line)
+            say(json.dumps(attrs.asdict(found)))
+
+
 PROGRAMS = {
     "producer": producer,
     "worker": worker,
     "zombie": zombie,
     "submitter": submitter,
+    "recorder": recorder,
     "initializer": initializer,
     "registrar": registrar,
     "writer": writer,
@@ -320,6 +352,7 @@ PROGRAMS = {
     "clocked": clocked,
     "skewed": skewed,
     "backups": backups,
+    "resolver": resolver,
 }
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from abathur import Claim, Database
-from abathur.engines import connection, wal
+from abathur.engines import connection, postgres_connection, wal
 from abathur.engines import sqlite as engine
 from abathur.errors import AbathurError
 from abathur.script import Script
@@ -66,28 +66,61 @@ async def initialize(child: Child) -> None:
 
 
 async def initialize_until(child: Child, statement: int) -> None:
-    """Initialize, and die at this statement, counted from 1; 0 lives, and says how many there were.
-
-    SQLite counts: what the backup executes, and PRAGMA, BEGIN and COMMIT, are among them.
-    """
-    die_at(statement)
+    """Initialize, and die at this statement, counted from 1; 0 lives, and says how many there were."""
+    counted = die_at(statement)
     db = database(child)
     await db.initialize()
-    child.say("statements", COUNT[0])
+    child.say("statements", counted())
     await db.close()
 
 
-COUNT = [0]
-"""How many statements were executed since `die_at`."""
+async def resolve(child: Child, directory: str) -> None:
+    """Make a project of a directory under the fault; say its id."""
+    db = database(child)
+    await db.initialize()
+    child.arm()
+    found = await attempt(child, "resolve", lambda: db.projects.resolve(directory=directory))
+    if found is not None:
+        child.say("done", found.project_id)
+    await end(child, db)
 
 
-def die_at(statement: int) -> None:
-    """Let the process die at this statement of a connection that is opened from now on, counted from 1."""
-    COUNT[0] = 0
+async def resolve_until(child: Child, directory: str, statement: int) -> None:
+    """Make a project of a directory, and die at this statement of any kind, as `initialize_until` does."""
+    db = database(child)
+    await db.initialize()
+    counted = die_at(statement)
+    found = await db.projects.resolve(directory=directory)
+    child.say("statements", counted())
+    child.say("done", found.project_id)
+    await db.close()
 
-    def tick(_: str) -> None:
-        COUNT[0] += 1
-        if COUNT[0] == statement:
+
+async def register_until(child: Child, statement: int, fields: dict[str, Any], row: dict[str, Any]) -> None:
+    """Register a table, insert a row that needs its fields, and die at this statement, as above."""
+    db = database(child)
+    await db.initialize()
+    counted = die_at(statement)
+    store = db.rows.for_plugin("quotes")
+    await store.register({"table": "t", "fields": fields, "indexes": ["a"]})
+    child.say("registered")
+    child.say("inserted", (await store.insert("t", row, request_id="the row"))["id"])
+    child.say("statements", counted())
+    await db.close()
+
+
+def die_at(statement: int) -> Callable[[], int]:
+    """From now on, die at this statement, counted from 1; returns what tells how many there were.
+
+    SQLite counts: what the backup executes, and PRAGMA, BEGIN and COMMIT, are among them. On a server those
+    are counted that are in a transaction, and what ends it.
+    """
+    count = 0
+
+    def tick(*_: object) -> None:
+        nonlocal count
+        count += 1
+        if count == statement:
             os.kill(os.getpid(), signal.SIGKILL)
 
     class Traced(connection.Hop):
@@ -105,18 +138,17 @@ def die_at(statement: int) -> None:
     connection.Hop = Traced  # type: ignore[misc]
     sqlite3.connect = traced  # type: ignore[assignment]
 
+    class Counted(postgres_connection.Executor):
+        async def __call__(self, step: Any) -> list[Any]:
+            tick()
+            return await super().__call__(step)
 
-async def register_until(child: Child, statement: int, fields: dict[str, Any], row: dict[str, Any]) -> None:
-    """Register a table, insert a row that needs its fields, and die at this statement, as above."""
-    db = database(child)
-    await db.initialize()
-    die_at(statement)
-    store = db.rows.for_plugin("quotes")
-    await store.register({"table": "t", "fields": fields, "indexes": ["a"]})
-    child.say("registered")
-    child.say("inserted", (await store.insert("t", row, request_id="the row"))["id"])
-    child.say("statements", COUNT[0])
-    await db.close()
+        async def control(self, sql: str) -> None:
+            tick()
+            await super().control(sql)
+
+    postgres_connection.Executor = Counted  # type: ignore[misc]
+    return lambda: count
 
 
 async def enqueue(child: Child) -> None:

@@ -46,6 +46,7 @@ ARGUMENTS = {
     "differing": ["rows of tasks are different"],
     "extra": "postgres",
     "package": "asyncpg",
+    "module": "fts5",
     "what": "A URL of a server",
     "opened_in": 1,
     "used_in": 2,

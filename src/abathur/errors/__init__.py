@@ -27,6 +27,12 @@
     │   ├── UnmovableValueError             the target cannot hold a value
     │   ├── MoveDiffersError                something wrote to the source meanwhile
     │   └── MoveConflictError               two moves to one target
+    ├── ProtectedDatabaseError              it is no test's, and would be destroyed, or touched by a test
+    ├── ServiceError                        the database service cannot work on this NATS server
+    │   ├── NatsUnavailableError (ConnectionError)
+    │   ├── NatsRefusedError (PermissionError)         it does not let this user in, or not do this
+    │   ├── UnprotectedServerError (PermissionError)   it lets anybody in, from other machines too
+    │   └── StreamConflictError             a stream of our name has other settings
     ├── ProjectError                        about projects; the registry is as it was
     │   ├── NoProjectError (LookupError)    nothing says which project is meant
     │   ├── UnknownProjectError (LookupError)
@@ -57,6 +63,7 @@
     │   ├── UnrelatedDatabaseError          it holds tables, and none of abathur's; only `init` adds them
     │   ├── NetworkFileSystemError
     │   ├── UnsupportedVersionError
+    │   ├── MissingModuleError              SQLite was built without full-text search, say
     │   ├── NewerSchemaError
     │   ├── EnvironmentMismatchError
     │   ├── UnfinishedMoveError             it is the target of a move that is not finished
@@ -126,6 +133,7 @@ from abathur.errors.opening import (
     MissingDatabaseError,
     MissingDirectoryError,
     MissingExtraError,
+    MissingModuleError,
     NetworkFileSystemError,
     NewerSchemaError,
     NotADatabaseError,
@@ -150,6 +158,7 @@ from abathur.errors.projects import (
     StoreTakenError,
     UnknownProjectError,
 )
+from abathur.errors.protected import ProtectedDatabaseError
 from abathur.errors.rows import (
     MissingFieldError,
     RowConflictError,
@@ -158,6 +167,13 @@ from abathur.errors.rows import (
     RowValidationError,
     UnknownTableError,
     ValueTooLargeError,
+)
+from abathur.errors.service import (
+    NatsRefusedError,
+    NatsUnavailableError,
+    ServiceError,
+    StreamConflictError,
+    UnprotectedServerError,
 )
 from abathur.errors.tasks import CommandError, IllegalMoveError, LeaseLostError, WaitTimeoutError
 
@@ -193,9 +209,12 @@ __all__ = [
     "MissingDirectoryError",
     "MissingExtraError",
     "MissingFieldError",
+    "MissingModuleError",
     "MoveConflictError",
     "MoveDiffersError",
     "MoveError",
+    "NatsRefusedError",
+    "NatsUnavailableError",
     "NetworkFileSystemError",
     "NewerSchemaError",
     "NoProjectError",
@@ -208,6 +227,7 @@ __all__ = [
     "ProjectDataMissingError",
     "ProjectDirectoryError",
     "ProjectError",
+    "ProtectedDatabaseError",
     "ReadOnlyDatabaseError",
     "RegistryUnavailableError",
     "ResolverError",
@@ -217,9 +237,11 @@ __all__ = [
     "RowsError",
     "SchemaConflictError",
     "ServerUnavailableError",
+    "ServiceError",
     "SourceInUseError",
     "StatementError",
     "StoreTakenError",
+    "StreamConflictError",
     "TargetExistsError",
     "TargetNotEmptyError",
     "UnfinishedMoveError",
@@ -228,6 +250,7 @@ __all__ = [
     "UnknownTableError",
     "UnknownTaskError",
     "UnmovableValueError",
+    "UnprotectedServerError",
     "UnrelatedDatabaseError",
     "UnsupportedVersionError",
     "ValueTooLargeError",

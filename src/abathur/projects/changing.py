@@ -8,6 +8,7 @@ from abathur import ids, payload
 from abathur.errors import CopiedProjectError, ProjectConfigError
 from abathur.projects import claim, config, names, publish
 from abathur.projects.claim import Event
+from abathur.projects.config import Place
 from abathur.projects.looking import Directory, Looking
 from abathur.projects.publish import Published
 from abathur.projects.registrar import fact, note_published
@@ -84,9 +85,7 @@ class Changing(Looking[StoreT]):
                     "Make it writable, or remove it.",
                 )
             event = Event(project_id=found.id, kind="root_added", detail={"root": place.root})
-            await self._engine.write(
-                _attach, place.root, place.directory, found, published, event, ids.new_id(), self._actor
-            )
+            await self._engine.write(_attach, place, found, published, event, ids.new_id(), self._actor)
             return Resolution(
                 project_id=found.id,
                 name=found.name,
@@ -151,8 +150,7 @@ def _rename(project_id: str, before: str, name: str, event_id: str, actor: str, 
 
 
 def _attach(
-    root: str,
-    directory: str,
+    place: Place,
     project: Project,
     published: Published,
     event: Event,
@@ -163,14 +161,14 @@ def _attach(
     """Note a directory of a project whose configuration cannot say so."""
     yield Statement(
         "projects.put_root",
-        root=root,
+        root=place.root,
         project_id=project.id,
-        name=project.name,
+        name=place.config.name if place.config else project.name,  # else it would be renamed to that
         persisted=0,
-        directory=directory,
+        directory=place.directory,
         now=now,
     )
-    yield from note_published(root, project.id, published, None, now=now)
+    yield from note_published(place.root, project.id, published, None, now=now)
     yield from claim.note([event], event_id, actor, now)
 
 

@@ -25,6 +25,7 @@ class Store(Protocol):
     def name(self) -> str: ...
     async def exists(self) -> bool: ...
     async def stamp(self) -> Mapping[str, str]: ...
+    async def is_blank(self) -> bool: ...
     async def initialize(self) -> Any: ...
     async def close(self) -> None: ...
 
@@ -51,6 +52,7 @@ class Stores(Generic[StoreT]):
 
     async def exists(self, database_name: str) -> bool:
         """Whether there is a store of that name."""
+        self._check()
         if self.in_memory:
             return database_name in self._open
         return await self._engine.is_beside(database_name)
@@ -59,7 +61,16 @@ class Stores(Generic[StoreT]):
         """Whether a project may have a store of that name: there is none, or it is the project's already."""
         if not await self.exists(database_name):
             return self.in_memory or self._engine.beside(database_name) != self._engine.address
-        return project_id is not None and await self.owner(database_name) == project_id
+        if self.in_memory:
+            return False
+        store = self._make(database_name, "")
+        try:
+            stamp = await store.stamp()
+            return stamp["project"] == project_id if "project" in stamp else await store.is_blank()
+        except NO_STORE:
+            return False
+        finally:
+            await store.close()
 
     async def owner(self, database_name: str) -> str | None:
         """The id of the project that a store belongs to; None for what is no store."""

@@ -66,6 +66,20 @@ TOMBSTONES: Final = Table(
     ),
 )
 
+READERS: Final = Table(
+    # Who reads the trail from its start to its end, and how far they are: see audit/readers.py.
+    "audit_readers",
+    (
+        Column("name", "TEXT", primary_key=True),
+        Column("last_id", "INTEGER", not_null=True, default="0"),
+        Column("holder", "TEXT"),
+        Column("fence", "INTEGER", not_null=True, default="0"),
+        Column("held_until", "INTEGER", not_null=True, default="0"),
+        Column("seen_at", "INTEGER", not_null=True, default="0"),
+    ),
+    without_rowid=True,
+)
+
 
 # One function for all of them. The search path is fixed when it is made, so that the guard is found
 # whoever deletes; the error is of the class that SQLite's ABORT is translated to.

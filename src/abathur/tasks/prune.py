@@ -65,10 +65,13 @@ def candidates(cutoffs: Mapping[str, int], before: str) -> Script[Candidates]:
     return Candidates(tuple(ids), page["id"] if page["n"] == PAGE else None, page["n"])
 
 
-def preview(ids: Sequence[str], cutoffs: Mapping[str, int], gone: AbstractSet[str]) -> Script[Removal]:
+def preview(
+    ids: Sequence[str], cutoffs: Mapping[str, int], gone: AbstractSet[str], now: int
+) -> Script[Removal]:
     """What `remove` would do, when it had removed those in `gone`."""
     those = yield Statement("batches.that_need", ids=reading.ids_json(ids))
-    free, needed = yield from _removable(ids, cutoffs, [row["id"] for row in those if row["id"] in gone])
+    those_gone = [row["id"] for row in those if row["id"] in gone]
+    free, needed = yield from _removable(ids, cutoffs, now, those_gone)
     rows = yield Statement(
         "batches.trail_of", damaged=True, ids=reading.ids_json(sorted(row["id"] for row in free))
     )
@@ -78,7 +81,7 @@ def preview(ids: Sequence[str], cutoffs: Mapping[str, int], gone: AbstractSet[st
 def remove(ids: Sequence[str], cutoffs: Mapping[str, int], actor: str | None, now: int) -> Script[Removal]:
     """Remove those tasks that are still old enough and that nothing needs."""
     yield Statement("batches.lock", ids=reading.ids_json(sorted(ids)))
-    free, needed = yield from _removable(ids, cutoffs)
+    free, needed = yield from _removable(ids, cutoffs, now)
     if not free:
         return _removal((), 0, needed)
     gone = sorted(row["id"] for row in free)
@@ -97,7 +100,7 @@ def _removal(free: Sequence[Any], audit_rows: int, needed: int) -> Removal:
 
 
 def _removable(
-    ids: Sequence[str], cutoffs: Mapping[str, int], gone: Sequence[str] = ()
+    ids: Sequence[str], cutoffs: Mapping[str, int], now: int, gone: Sequence[str] = ()
 ) -> Script[tuple[list[Any], int]]:
     """The rows of those that can go, when those in `gone` have gone, and how many others are needed."""
     found = yield Statement(
@@ -105,11 +108,17 @@ def _removable(
     )
     rows = {row["id"]: row for row in found}
     old = {task_id for task_id, row in rows.items() if _is_old(row, cutoffs)}
+    # Who publishes what the trail tells, a service, has not told everything of these.
+    unread = yield from audit.unread(sorted(old), now)
     needs = {task_id: [row["parent_task_id"]] for task_id, row in rows.items()}
     for edge in (yield Statement("batches.unmet_within", ids=reading.ids_json(sorted(rows)))):
         needs[edge["dependent_task_id"]].append(edge["prerequisite_task_id"])
     # One that stays keeps its parent and what it still waits for, and so on upwards.
-    stay = [task_id for task_id, row in rows.items() if row["is_needed"] or task_id not in old]
+    stay = [
+        task_id
+        for task_id, row in rows.items()
+        if row["is_needed"] or task_id not in old or task_id in unread
+    ]
     kept = set(stay)
     while stay:
         above = {one for one in needs[stay.pop()] if one in rows} - kept

@@ -8,21 +8,34 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from abathur.database import Database
-from abathur.models import Task
-from abathur.testing import assertions
-from abathur.testing.clock import FakeClock
-from abathur.testing.factories import TaskFactory
+if TYPE_CHECKING:  # every session of pytest imports this module, so it imports nothing that takes time
+    from pathlib import Path
+
+    from abathur.database import Database
+    from abathur.models import Task
+    from abathur.testing.clock import FakeClock
+    from abathur.testing.crashing.points import CrashPoints
+    from abathur.testing.factories import TaskFactory
 
 
 @pytest.fixture
 def abathur_clock() -> FakeClock:
     """A FakeClock, which stands still until it is moved; `abathur_db` goes by it where both are asked for."""
+    from abathur.testing.clock import FakeClock
+
     return FakeClock()
+
+
+@pytest.fixture
+def crash_points(tmp_path: Path) -> Callable[..., CrashPoints]:
+    """The function of `abathur.testing`, with files in the test's own directory."""
+    from abathur.testing.crashing import points
+
+    return partial(points.crash_points, directory=tmp_path)
 
 
 @pytest.fixture
@@ -31,6 +44,8 @@ def task_factory(abathur_db: Database) -> TaskFactory:
 
     `await task_factory(status="failed")`, `await task_factory.batch(3)`, `.graph("fetch -> parse")`.
     """
+    from abathur.testing.factories import TaskFactory
+
     return TaskFactory(abathur_db)
 
 
@@ -40,12 +55,16 @@ def assert_enqueued(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, A
 
     `await assert_enqueued(agent_type="reviewer")`
     """
+    from abathur.testing import assertions
+
     return partial(assertions.assert_enqueued, abathur_db)
 
 
 @pytest.fixture
 def refute_enqueued(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, None]]:
     """The function of `abathur.testing`, for `abathur_db`."""
+    from abathur.testing import assertions
+
     return partial(assertions.refute_enqueued, abathur_db)
 
 
@@ -55,6 +74,8 @@ def assert_completed(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, 
 
     `await assert_completed(task, result=...)`
     """
+    from abathur.testing import assertions
+
     return partial(assertions.assert_completed, abathur_db)
 
 
@@ -64,10 +85,14 @@ def assert_failed(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, Tas
 
     `await assert_failed(task, error="timed out")`
     """
+    from abathur.testing import assertions
+
     return partial(assertions.assert_failed, abathur_db)
 
 
 @pytest.fixture
 def assert_cancelled(abathur_db: Database) -> Callable[..., Coroutine[Any, Any, Task]]:
     """The function of `abathur.testing`, for `abathur_db`."""
+    from abathur.testing import assertions
+
     return partial(assertions.assert_cancelled, abathur_db)

@@ -64,6 +64,10 @@ ON CONFLICT DO NOTHING
 SELECT a.id, a.timestamp, a.agent_id, a.task_id, a.action_type, a.action_data, a.result, a.actor
 FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value) JOIN audit AS a ON a.task_id = wanted.value
 
+-- told_after: the tasks of which the trail tells something after a row.
+SELECT DISTINCT a.task_id FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value) JOIN audit AS a ON a.task_id = wanted.value
+WHERE a.id > :after
+
 -- remove_trail: remove rows of the trail, by id; only while the guard is up.
 DELETE FROM audit WHERE id IN (SELECT CAST(wanted.value AS BIGINT) FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value))
 
@@ -120,7 +124,7 @@ ORDER BY t.id LIMIT :limit
 -- states: how tasks stand and what their handlers last said, by id.
 SELECT t.id, t.agent_type, t.status, t.summary, t.rank, t.parent_task_id, t.attempt, t.max_attempts, t.worker,
        t.started_at, t.lease_expires_at, t.run_at, t.estimated_duration_seconds, substr(t.error_message, 1, 500) AS error,
-       p.fraction, p.message, p.updated_at
+       t.project_id, p.fraction, p.message, p.updated_at
 FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value)
 JOIN tasks AS t ON t.id = wanted.value
 LEFT JOIN task_progress AS p ON p.task_id = t.id
@@ -167,7 +171,7 @@ SELECT key FROM abathur_meta WHERE key = 'database_id'
 
 -- chat_users: what is known of users of the chat, by name.
 SELECT u.id, u.username, u.first_seen, u.last_seen, u.chat_lines, u.connected, u.session_start, u.connections,
-       u.left_at, u.left_unmatched
+       u.left_at, u.ended_at
 FROM jsonb_array_elements_text(CAST(:names AS jsonb)) AS wanted (value)
 JOIN abathur_chat_users AS u ON u.username = wanted.value
 

@@ -51,6 +51,10 @@ JOIN tasks AS p ON p.id = wanted.value AND p.id <> t.id
 SELECT a.id, a.timestamp, a.agent_id, a.task_id, a.action_type, a.action_data, a.result, a.actor
 FROM json_each(:ids) AS wanted JOIN audit AS a ON a.task_id = wanted.value
 
+-- told_after: the tasks of which the trail tells something after a row.
+SELECT DISTINCT a.task_id FROM json_each(:ids) AS wanted JOIN audit AS a ON a.task_id = wanted.value
+WHERE a.id > :after
+
 -- remove_trail: remove rows of the trail, by id; only while the guard is up.
 DELETE FROM audit WHERE id IN (SELECT value FROM json_each(:ids))
 
@@ -107,7 +111,7 @@ ORDER BY t.id LIMIT :limit
 -- states: how tasks stand and what their handlers last said, by id.
 SELECT t.id, t.agent_type, t.status, t.summary, t.rank, t.parent_task_id, t.attempt, t.max_attempts, t.worker,
        t.started_at, t.lease_expires_at, t.run_at, t.estimated_duration_seconds, substr(t.error_message, 1, 500) AS error,
-       p.fraction, p.message, p.updated_at
+       t.project_id, p.fraction, p.message, p.updated_at
 FROM json_each(:ids) AS wanted
 JOIN tasks AS t ON t.id = wanted.value
 LEFT JOIN task_progress AS p ON p.task_id = t.id
@@ -151,7 +155,7 @@ SELECT 1 AS locked
 
 -- chat_users: what is known of users of the chat, by name.
 SELECT u.id, u.username, u.first_seen, u.last_seen, u.chat_lines, u.connected, u.session_start, u.connections,
-       u.left_at, u.left_unmatched
+       u.left_at, u.ended_at
 FROM json_each(:names) AS wanted JOIN abathur_chat_users AS u ON u.username = wanted.value
 
 -- chat_outbound: outbound messages of the chat, by id.

@@ -1,0 +1,136 @@
+"""Fingerprints of protected databases at the start and the end of a session: has anything slipped by?
+
+The files are read in a process of its own, never here, where closing one would drop SQLite's locks on it.
+That process runs this file by its path, and needs nothing but the standard library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+WHOLE = 64 * 1024**2
+"""Bytes up to which a file is read as a whole; of a longer one the ends, its size and its time."""
+PIECE = 1024**2
+LOGS = ("-wal", "-journal")
+
+
+class Change:
+    """A protected file that is not as it was."""
+
+    def __init__(self, path: str, what: str, holders: list[str]) -> None:
+        self.path = path
+        self.what = what
+        """What became of it, in words."""
+        self.holders = holders
+        """Programs beside the tests that have it open, and may have written to it."""
+
+
+class Fingerprints:
+    """What some files are like, at the moment at which this is made. Raises OSError if no process starts."""
+
+    def __init__(self, files: list[str]) -> None:
+        self._files = files
+        self._before = _look(files)
+
+    def changes(self) -> list[Change]:
+        """The files that are different now."""
+        now = _look(self._files)
+        found = []
+        for path in self._files:
+            before, after = self._before[path], now[path]
+            if before["of"] != after["of"]:
+                what = "its contents have changed" if after["of"] else "it is gone"
+                found.append(Change(path, what, after["holders"]))
+        return found
+
+
+def _look(files: list[str]) -> dict[str, Any]:
+    done = subprocess.run(  # noqa: S603
+        [sys.executable, "-I", "-S", __file__],
+        input=json.dumps([os.getpid(), files]),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+# -- in the other process ----------------------------------------------------------------------
+
+
+def _fingerprint(path: str) -> list[Any]:
+    """A file and its log, as JSON values; empty where there is none."""
+    main = _digest(path)
+    return [] if main is None else [main, *(_digest(path + ending) or "" for ending in LOGS)]
+
+
+def _digest(path: str) -> str | None:
+    """None if there is no file; empty for an empty one, as a log is that nobody writes to."""
+    try:
+        with open(path, "rb") as file:
+            found = os.fstat(file.fileno())
+            if found.st_size <= WHOLE:
+                return hashlib.sha256(file.read()).hexdigest() if found.st_size else ""
+            ends = file.read(PIECE)
+            file.seek(-PIECE, os.SEEK_END)
+            ends += file.read()
+            return f"{found.st_size} {found.st_mtime_ns} {hashlib.sha256(ends).hexdigest()}"
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+
+
+def _holders(paths: Iterable[str], tests: int) -> dict[str, list[str]]:
+    """Which programs have these files open, without the tests and what they have started."""
+    found: dict[str, list[str]] = {path: [] for path in paths}
+    try:
+        processes = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    except OSError:
+        return found
+    for process in processes:
+        try:
+            links = {os.readlink(f"/proc/{process}/fd/{n}") for n in os.listdir(f"/proc/{process}/fd")}
+        except OSError:  # somebody else's, or it has ended
+            continue
+        for path in found.keys() & links:
+            if not _is_below(process, tests):
+                found[path].append(f"{_name(process)} (process {process})")
+    return found
+
+
+def _is_below(process: int, ancestor: int) -> bool:
+    while process > 1:
+        if process == ancestor:
+            return True
+        try:
+            with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as stat:
+                process = int(stat.read().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):
+            return False
+    return False
+
+
+def _name(process: int) -> str:
+    try:
+        with open(f"/proc/{process}/comm", encoding="utf-8", errors="replace") as comm:
+            return comm.read().strip()
+    except OSError:
+        return "a program"
+
+
+def _main() -> None:
+    tests, files = json.load(sys.stdin)
+    holders = _holders(files, tests)
+    json.dump({path: {"of": _fingerprint(path), "holders": holders[path]} for path in files}, sys.stdout)
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,138 @@
+"""Which file is meant, by whatever name it is called."""
+
+from __future__ import annotations
+
+import os
+
+MEMORY = ":memory:"
+SIDECARS = ("-wal", "-shm", "-journal")
+MAGIC = b"SQLite format 3\x00"
+HEADER = 72
+"""Bytes from the beginning of a file up to the end of its application_id."""
+
+
+def text_of(name: object) -> str | None:
+    """A path as text, from str, bytes or a path object; None for anything else, a descriptor say."""
+    if isinstance(name, (str, bytes)) or hasattr(name, "__fspath__"):
+        try:
+            return os.fsdecode(name)
+        except (TypeError, UnicodeError):
+            return None
+    return None
+
+
+def file_of(name: str) -> str | None:
+    """The file that SQLite opens for a name or a URI; None for memory and for its own temporary files.
+
+    A URI counts as one whether or not the connection takes URIs: a file that is really called `file:...`
+    is no database that anybody has.
+    """
+    if name.startswith("file:"):
+        return _file_of_uri(name[5:])
+    return None if name in ("", MEMORY) else name
+
+
+def _file_of_uri(rest: str) -> str | None:
+    rest = rest.partition("#")[0]
+    path, _, query = rest.partition("?")
+    if path.startswith("//"):
+        path = "/" + path[2:].partition("/")[2]  # the authority is empty or `localhost`
+    options = [_decoded(one) for one in query.split("&")]
+    path = _decoded(path).partition("\0")[0]
+    if "mode=memory" in options or "vfs=memdb" in options or path in ("", MEMORY):
+        return None
+    return path
+
+
+def _decoded(text: str) -> str:
+    if "%" not in text:
+        return text
+    first, *parts = os.fsencode(text).split(b"%")
+    for part in parts:
+        try:
+            first += bytes.fromhex(part[:2].decode("ascii")) + part[2:]
+        except ValueError:
+            first += b"%" + part
+    return os.fsdecode(first)
+
+
+def beside(name: str, directory: int) -> str:
+    """A path as seen from the directory of a descriptor; -1 stands for the current one."""
+    if directory < 0 or os.path.isabs(name):
+        return name
+    return os.path.join(f"/proc/self/fd/{directory}", name)
+
+
+def main_file(path: str) -> str:
+    """The database that a log or a journal belongs to; any other path as it is."""
+    for ending in SIDECARS:
+        if path.endswith(ending):
+            return path[: -len(ending)]
+    return path
+
+
+def header(path: str) -> bytes:
+    """The first bytes of a file, empty if there are none to be read.
+
+    Only for a file that this process has not open: closing it here would drop SQLite's locks on it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        return os.read(descriptor, HEADER)
+    except OSError:
+        return b""
+    finally:
+        os.close(descriptor)
+
+
+def is_open_here(found: os.stat_result) -> bool | None:
+    """Whether this process has a file open; None where the system does not tell."""
+    try:
+        numbers = os.listdir("/proc/self/fd")
+    except OSError:
+        return None
+    for number in numbers:
+        try:
+            other = os.fstat(int(number))
+        except OSError:  # closed meanwhile, as the one that listed the directory
+            continue
+        if (other.st_dev, other.st_ino) == (found.st_dev, found.st_ino):
+            return True
+    return False
+
+
+def databases_below(root: str, *, depth: int = 3, most: int = 2_000) -> list[str]:
+    """The files below a project's directory whose names say that they are databases.
+
+    It looks `depth` levels deep and at no more than `most` entries: a test session has to begin soon.
+    """
+    found: list[str] = []
+    level = [root]
+    for _ in range(depth):
+        deeper: list[str] = []
+        for directory in level:
+            try:
+                entries = list(os.scandir(directory))
+            except OSError:
+                continue
+            most -= len(entries)
+            if most < 0:
+                return found
+            for entry in entries:
+                try:
+                    if entry.is_dir(follow_symlinks=False):
+                        if not entry.name.startswith((".", "__")) and entry.name not in _SKIPPED:
+                            deeper.append(entry.path)
+                    elif entry.name.endswith(_ENDINGS) and entry.is_file():
+                        found.append(os.path.realpath(entry.path))
+                except OSError:
+                    continue
+        level = deeper
+    return found
+
+
+_ENDINGS = (".db", ".db3", ".sqlite", ".sqlite3")
+_SKIPPED = frozenset({"node_modules", "site-packages", "venv", "env", "build", "dist"})

@@ -1,0 +1,1 @@
+"""The database service over real NATS servers."""

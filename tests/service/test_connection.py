@@ -1,0 +1,201 @@
+"""Servers that cannot be reached, that refuse, and that are refused; and credentials, which stay secret."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nats
+import nkeys
+import pytest
+
+from abathur import errors
+from abathur.service import Access, DatabaseService
+from abathur.service.connection import masked
+from abathur.testing.nats_server import NatsServer
+from tests.nats import Caller
+
+SECRET = "hunter2-canary"
+USERS = f"""
+authorization {{
+  users: [
+    {{ user: "service", password: "{SECRET}" }}
+    {{ user: "quotes", password: "q", permissions: {{
+        publish: ["rosey.db.row.quotes.>", "rosey.db.schema.quotes.>"], subscribe: ["_INBOX_quotes.>"] }} }}
+    {{ user: "deaf", password: "d", permissions: {{ publish: [">"], subscribe: ["_INBOX.>"] }} }}
+  ]
+}}
+"""
+
+
+def outside_address() -> str:
+    """An address of this machine that is not the loopback's."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            pytest.skip("this machine has no address but the loopback's")
+        return str(probe.getsockname()[0])
+
+
+async def refused(access: Access | str, tmp_path: Path) -> errors.ServiceError:
+    service = DatabaseService(access, tmp_path / "a.db")
+    with pytest.raises(errors.ServiceError) as caught:
+        await service.start()
+    assert not service.is_running
+    await service.stop()
+    return caught.value
+
+
+async def test_a_server_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    error = await refused(f"nats://u:{SECRET}@127.0.0.1:{port}", tmp_path)
+    assert isinstance(error, errors.NatsUnavailableError)
+    assert f"127.0.0.1:{port}" in str(error)
+    assert SECRET not in str(error)
+
+
+async def test_a_server_that_accepts_and_says_nothing_is_unavailable(tmp_path: Path) -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        error = await refused(f"nats://127.0.0.1:{silent.getsockname()[1]}", tmp_path)
+    assert isinstance(error, errors.NatsUnavailableError)
+
+
+async def test_wrong_credentials_are_refused_and_right_ones_are_not(
+    own_server: Callable[..., NatsServer], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    server = own_server(config=USERS)
+    for access in (
+        Access.of(server.url),
+        Access.of(server.url, user="service", password="wrong"),
+        Access.of(server.url, token=SECRET),
+    ):
+        error = await refused(access, tmp_path)
+        assert isinstance(error, errors.NatsRefusedError)
+        assert SECRET not in "".join(traceback.format_exception(error))
+    access = Access.of(server.url, user="service", password=SECRET)
+    async with DatabaseService(access, tmp_path / "a.db") as service:
+        assert service.nats.is_connected
+        assert SECRET not in service.describe() + repr(service) + repr(access)
+    assert SECRET not in caplog.text
+
+
+async def test_credentials_come_from_the_environment(
+    own_server: Callable[..., NatsServer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = own_server(config=USERS)
+    monkeypatch.setenv("ABATHUR_NATS_USER", "service")
+    monkeypatch.setenv("ABATHUR_NATS_PASSWORD", SECRET)
+    async with DatabaseService({"database": {"url": str(tmp_path / "a.db")}, "nats": {"url": server.url}}):
+        pass
+
+
+async def test_a_user_who_may_not_subscribe_is_told_so_at_the_start(
+    own_server: Callable[..., NatsServer], tmp_path: Path
+) -> None:
+    server = own_server(config=USERS, jetstream=False)
+    error = await refused(Access.of(server.url, user="deaf", password="d"), tmp_path)
+    assert isinstance(error, errors.NatsRefusedError)
+    assert "permissions violation" in str(error).lower()
+
+
+async def test_an_nkey_is_read_from_a_file(own_server: Callable[..., NatsServer], tmp_path: Path) -> None:
+    import os
+
+    seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
+    public = nkeys.from_seed(bytearray(seed)).public_key.decode()
+    (tmp_path / "user.nk").write_bytes(bytes(seed))
+    server = own_server(config=f"authorization {{ users: [ {{ nkey: {public} }} ] }}")
+    async with DatabaseService(
+        Access.of(server.url, nkey=tmp_path / "user.nk"), tmp_path / "a.db"
+    ) as service:
+        assert service.nats.is_connected
+    with pytest.raises(errors.InvalidInputError, match="no file"):
+        Access.of(server.url, nkey=tmp_path / "nobody.nk")
+
+
+async def test_a_server_that_lets_anybody_in_is_refused_unless_only_this_machine_reaches_it(
+    own_server: Callable[..., NatsServer], tmp_path: Path
+) -> None:
+    address = outside_address()
+    error = await refused(own_server(host=address).url, tmp_path)
+    assert isinstance(error, errors.UnprotectedServerError)
+    assert address in str(error)
+    protected = own_server(host=address, config=USERS)
+    access = Access.of(protected.url, user="service", password=SECRET)
+    async with DatabaseService(access, tmp_path / "a.db") as service:
+        assert service.nats.is_connected
+
+
+async def test_a_connection_that_was_passed_in_is_looked_at_too(
+    own_server: Callable[..., NatsServer], connected: Any, tmp_path: Path
+) -> None:
+    client = await connected(own_server(host=outside_address()).url)
+    with pytest.raises(errors.UnprotectedServerError):
+        await DatabaseService(client, tmp_path / "a.db").start()
+    assert client.is_connected
+
+
+async def test_a_user_who_is_bound_to_a_plugin_reaches_no_other_one(
+    own_server: Callable[..., NatsServer], connected: Any, tmp_path: Path
+) -> None:
+    server = own_server(config=USERS)
+    said: list[str] = []
+
+    async def heard(error: Exception) -> None:
+        said.append(str(error).lower())
+
+    async with DatabaseService(Access.of(server.url, user="service", password=SECRET), tmp_path / "a.db"):
+        client = await connected(
+            server.url, user="quotes", password="q", inbox_prefix="_INBOX_quotes", error_cb=heard
+        )
+        quotes = Caller(client=client, prefix="rosey", timeout=1)
+        assert "success" in await quotes.ask("db.schema.quotes.list")
+        for subject in ("db.schema.other.list", "tasks.list", "db.kv.list"):
+            with pytest.raises(nats.errors.TimeoutError):
+                await Caller(client=client, prefix="rosey", timeout=0.1).ask(
+                    subject, {"plugin_name": "other"}
+                )
+        await client.flush()
+        assert sum("permissions violation for publish" in one for one in said) == 3
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"url": "http://127.0.0.1:4222"},
+        {"url": "nats://127.0.0.1:4222", "passwort": "x"},
+        {"url": "nats://127.0.0.1:4222", "creds": "/nowhere/x.creds"},
+    ],
+)
+def test_access_that_cannot_be_meant_is_refused(given: dict[str, str]) -> None:
+    with pytest.raises(errors.InvalidInputError) as caught:
+        Access.of(**given)
+    assert str(caught.value) != "x"
+
+
+def test_a_url_is_masked_wherever_it_is_shown() -> None:
+    assert masked(f"nats://user:{SECRET}@host:4222") == "nats://host:4222"
+    assert masked(f"tls://{SECRET}@a:1,nats://{SECRET}@b:2") == "tls://a:1,nats://b:2"
+    assert SECRET not in repr(Access.of(f"nats://u:{SECRET}@host:4222"))
+
+
+async def test_a_service_without_jetstream_says_so(
+    own_server: Callable[..., NatsServer], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = own_server(jetstream=False)
+    async with DatabaseService(server.url, tmp_path / "a.db") as service:
+        assert service.events_mode == "at-most-once"
+        assert "at most once" in service.describe()
+    assert "There is no JetStream" in caplog.text
+    with pytest.raises(errors.NatsRefusedError, match="no JetStream"):
+        await DatabaseService(server.url, tmp_path / "b.db", jetstream=True).start()
