@@ -24,8 +24,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "enqueue", "list", "show", "why", "tree", "critical-path", "cancel", "retry", "stats",
     ),
     "Workers": ("run", "workers"),
+    "Projects": tuple(
+        f"projects {name}"
+        for name in ("list", "show", "resolve", "create", "rename", "adopt", "repair", "doctor")
+    ),
     "The trail": ("audit verify", "audit list", "audit head"),
     "Operating": ("backup", "move", "doctor", "prune", "completion"),
+    "Destroying": ("purge", "reset", "drop"),
     "See it work": ("demo",),
 }  # fmt: skip
 """The headings of the page and the commands below each, as far as they exist."""

@@ -29,7 +29,7 @@ from abathur.context import Context
 from abathur.engines import files
 from abathur.engines.checks import library
 from abathur.keeper import Running
-from abathur.schema import Column, Schema, Table
+from abathur.schema import Column, Schema, Table, VirtualTable
 from abathur.tasks import workers
 
 Provocation = Callable[[Path], Awaitable[Any]]
@@ -171,6 +171,57 @@ async def _(directory: Path) -> None:
         await db.tasks.wait(task, timeout=0.05)
 
 
+# -------------------------------------------------------------------------- rows and keys of plugins
+
+QUOTES = {
+    "table": "quotes",
+    "fields": {"text": {"type": "text", "required": True}, "author": {"type": "string"}},
+}
+
+
+@provokes(errors.RowValidationError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        store = db.rows.for_plugin("quotes")
+        await store.register(QUOTES)
+        await store.insert("quotes", {"text": "x", "autor": "y"})
+
+
+@provokes(errors.UnknownTableError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        await db.rows.for_plugin("quotes").register(QUOTES)
+        await db.rows.for_plugin("trivia").search("quotes")
+
+
+@provokes(errors.MissingFieldError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        await db.rows.for_plugin("quotes").delete("quotes")
+
+
+@provokes(errors.RowSchemaConflictError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        store = db.rows.for_plugin("quotes")
+        await store.register({"table": "quotes", "fields": {"score": {"type": "integer"}}})
+        await store.register({"table": "quotes", "fields": {"score": {"type": "string"}}})
+
+
+@provokes(errors.RowConflictError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        store = db.rows.for_plugin("quotes")
+        await store.register({**QUOTES, "unique": ["text"]})
+        await store.insert("quotes", [{"text": "x"}, {"text": "x"}])
+
+
+@provokes(errors.ValueTooLargeError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        await db.rows.for_plugin("quotes").kv.set("page", "x" * 70_000)
+
+
 # ------------------------------------------------------------------------------- when and where
 
 
@@ -305,6 +356,12 @@ async def _(directory: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(library, "OLDEST", (99, 0, 0))
         await at(directory).initialize()
+
+
+@provokes(errors.MissingModuleError)
+async def _(directory: Path) -> None:
+    search = Schema("search", virtual_tables=(VirtualTable("search_text", "fts9", ("body",)),))
+    await at(directory, schema=search).initialize()
 
 
 @provokes(errors.NewerSchemaError)

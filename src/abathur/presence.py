@@ -24,11 +24,18 @@ EVERY: Final = 15.0
 """Seconds between two announcements, more or less: one small commit each, and nothing else."""
 
 
-async def announced(db: Database, name: str, agents: Mapping[str, int | None], concurrency: int) -> None:
+async def announced(
+    db: Database,
+    name: str,
+    agents: Mapping[str, int | None],
+    concurrency: int,
+    projects: tuple[str, ...] | None = None,
+) -> None:
     """Keep a runner among the live workers, until it is cancelled.
 
     agents: its agent types, each with the number of tasks that it runs at a time, if that is less than
-    its concurrency. Trouble with the database is logged and tried again; it stops nobody.
+    its concurrency. projects: those whose tasks it takes; None means any. Trouble with the database is
+    logged and tried again; it stops nobody.
     """
     who = Announcement(
         id=ids.new_id(),
@@ -37,6 +44,7 @@ async def announced(db: Database, name: str, agents: Mapping[str, int | None], c
         concurrency=concurrency,
         host=socket.gethostname(),
         pid=os.getpid(),
+        projects=projects,
     )
     first = True
     try:

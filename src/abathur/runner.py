@@ -16,7 +16,7 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, Final, Literal, TypeAlias, TypeVar
@@ -34,6 +34,7 @@ from abathur.maintenance import TROUBLE
 from abathur.models import Claim
 from abathur.settling import Ending, Settling
 from abathur.states import PENDING, READY, RUNNING, SCHEDULED
+from abathur.tasks import checks
 from abathur.tasks.new import seconds
 from abathur.tasks.retention import Retention
 from abathur.tasks.watch import Doorbell
@@ -52,12 +53,11 @@ class Runner:
     """Runs the tasks of its agent types until it is stopped.
 
     db: an initialized Database. worker: its name, else the host's name and the process id.
-
     concurrency: handlers at a time. lease: seconds; it is renewed every third of it, and when this
     process dies, the task goes to another worker after that time at most. grace: seconds that
     handlers get to finish when the runner is stopped; then they are cancelled and their tasks
-    released without using up an attempt. retention: how long tasks that have ended are kept; None
-    keeps them for ever.
+    released without using up an attempt. retention: how long tasks that have ended are kept, None: for
+    ever. project: ids of projects whose tasks alone it runs; None runs any task.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Runner:
         lease: float = 30.0,
         grace: float = 10.0,
         retention: Retention | None = None,
+        project: str | Iterable[str] | None = None,
     ) -> None:
         if not isinstance(concurrency, int) or isinstance(concurrency, bool) or not 1 <= concurrency <= 1000:
             raise InvalidInputError(
@@ -82,6 +83,7 @@ class Runner:
         self.lease = seconds("lease", lease, 86_400)
         self.grace = seconds("grace", grace, 86_400, zero=True)
         self.retention = retention
+        self.projects = checks.some_projects(project)
         self._agents = Agents()
         self._keeper = Keeper(db, self.lease)
         self._settling = Settling(db, self.lease)
@@ -228,7 +230,7 @@ class Runner:
                         background.start_soon(maintenance.forever, self.db, self.retention)
                         limits = {name: agent.concurrency for name, agent in self._agents.items()}
                         background.start_soon(
-                            presence.announced, self.db, self.worker, limits, self.concurrency
+                            presence.announced, self.db, self.worker, limits, self.concurrency, self.projects
                         )
                         yield bell
                         background.cancel_scope.cancel()
@@ -248,7 +250,8 @@ class Runner:
             await self._reconcile()
         while not self._stopping:
             room = self._agents.room(self._free)
-            if room and (hungry or bell.sure):
+            # The bell does not say of which project a task is, so who is particular looks first.
+            if room and (hungry or (bell.sure and self.projects is None)):
                 bell.sure = False
                 wanted = min(self._free, sum(room.values()))
                 claims = await self._claim(room, wanted)
@@ -264,7 +267,8 @@ class Runner:
             wait = POLL
             if room:
                 try:
-                    hungry, soon = await self.db.tasks.outlook(room)
+                    bell.sure = False
+                    hungry, soon = await self.db.tasks.outlook(room, self.projects)
                     may_return = until_idle and not hungry and self._free == self.concurrency
                     if may_return and await self._is_idle():
                         return
@@ -296,6 +300,7 @@ class Runner:
                     limit=limit,
                     lease=self.lease,
                     caps=self._agents.caps(room),
+                    projects=self.projects,
                 )
         except TROUBLE as error:
             log.warning("claiming failed and will be tried again: %s", error)
@@ -304,6 +309,8 @@ class Runner:
         return claims
 
     async def _is_idle(self) -> bool:
+        if self.projects is not None:
+            return not await self.db.tasks.any_left(self._agents, self.projects)
         counts = await self.db.tasks.counts(by_agent_type=True)
         return not any(
             counts.get((agent_type, status), 0)

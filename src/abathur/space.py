@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Final
 
 from attrs import frozen
 
+from abathur.engines.base import Engine, Progress
 from abathur.script import Script, Statement
 
 
@@ -53,3 +56,18 @@ def shrink() -> Script[Space]:
         # One at a time: Python's driver stops this PRAGMA after its first page, whatever number it names.
         yield Statement("space.shrink")
     return (yield from space())
+
+
+async def give_back(engine: Engine, progress: Progress | None) -> int:
+    """Shrink in small transactions, as long as it helps; returns how many bytes were given back."""
+    at = before = await engine.read(space)
+    while at.can_shrink and at.free:
+        began = time.monotonic()
+        left = await engine.write(shrink)
+        if left.free >= at.free:  # others free as much as is given back
+            break
+        at = left
+        if progress is not None:
+            progress(max(before.free - at.free, 0), before.free)
+        await asyncio.sleep(time.monotonic() - began)  # the others get as much time
+    return max(before.pages - at.pages, 0) * before.page_size

@@ -123,10 +123,10 @@ async def test_a_type_without_room_does_not_keep_the_others_waiting_or_the_runne
     looks = 0
     real = db.tasks.outlook
 
-    async def outlook(agent_types):
+    async def outlook(*asked):
         nonlocal looks
         looks += 1
-        return await real(agent_types)
+        return await real(*asked)
 
     monkeypatch.setattr(db.tasks, "outlook", outlook)
     go = asyncio.Event()

@@ -25,6 +25,7 @@ from abathur.errors import (
 )
 from abathur.ids import new_id
 from abathur.projects import asking
+from abathur.projects.sessions import set_working_directory
 from tests.conformance.projects import config, edit, path_of, write
 from tests.readonly import read_only
 
@@ -399,3 +400,29 @@ async def test_a_url_is_asked_too(world):
             with pytest.raises(ResolverError, match=words) as raised:
                 await world.resolve(session=session)
             assert "secret" not in str(raised.value)
+
+
+# -- as a tool for agents ------------------------------------------------------------------------------
+
+
+async def test_an_agent_says_where_it_works_and_learns_which_project_that_is(world):
+    place = world.repository("Tool")
+    said = await set_working_directory(world.db.projects, str(place / ".abathur"))
+    found = await world.here(place)
+    assert said == {
+        "session_id": said["session_id"],
+        "working_directory": str(place / ".abathur"),
+        "config_found": True,
+        "config_path": str(path_of(place)),
+        "project": {
+            "id": found.project_id,
+            "name": "Tool",
+            "database_name": found.database_name,
+            "config_persisted": True,
+            "reason": None,
+        },
+    }
+    assert len(said["session_id"]) >= 32
+    assert (await world.resolve(session=said["session_id"])).project_id == found.project_id
+    bare = await set_working_directory(world.db.projects, str(world.directory()), session_id="mine")
+    assert (bare["session_id"], bare["config_found"], bare["project"]) == ("mine", False, None)

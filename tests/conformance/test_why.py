@@ -52,7 +52,7 @@ async def test_a_ready_task_without_a_worker_for_its_agent_type_says_which_worke
     missing, queued = await reasons(db, task)
     assert (missing.code, missing.data) == (
         "no_worker",
-        {"agent_type": "reviewer", "live": (), "gone": ()},
+        {"agent_type": "reviewer", "project": None, "live": (), "gone": ()},
     )
     assert "No worker at all is live." in missing.text
     assert (queued.code, queued.data) == ("queued", {"agent_type": "reviewer", "ahead": 0, "more": False})

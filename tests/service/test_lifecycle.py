@@ -160,7 +160,7 @@ async def test_too_many_requests_are_refused_with_a_code_and_the_others_are_answ
         client = Caller(client=await connected(nats_server.url), prefix=service.prefix)
         answers = await asyncio.gather(*(client.ask("tasks.enqueue", {"prompt": "x"}) for _ in range(200)))
         done = [one for one in answers if one["success"]]
-        assert 7 <= len(done) == (await service.db.tasks.counts())["ready"]
+        assert 5 <= len(done) == (await service.db.tasks.counts())["ready"]
         assert {one["error"]["code"] for one in answers if not one["success"]} == {"RATE_LIMITED"}
         await remove_streams(service)
 

@@ -39,7 +39,7 @@ class Call:
     """How a command is called, with ID in place of a task's id."""
 
     good: str
-    """What succeeds on a database with one ready task."""
+    """What succeeds on a database with one ready task, and with one project, `known`."""
     bad: str = ""
     """What is an error, with the database that `bad_database` names."""
     bad_database: str = NOWHERE
@@ -63,7 +63,18 @@ CALLS: dict[str, Call] = {
     "audit list": Call("--task ID", "--task nope", HERE),
     "audit head": Call(""),
     "audit verify": Call("", "--head nope", HERE),
+    "projects list": Call(""),
+    "projects show": Call("known", "nope", HERE),
+    "projects resolve": Call("known", "nope", HERE),
+    "projects create": Call("--no-directory --name new", "--no-directory", HERE),
+    "projects rename": Call("known known", "nope known", HERE),
+    "projects adopt": Call("known work", "nope work", HERE),
+    "projects repair": Call("known", "nope", HERE),
+    "projects doctor": Call(""),
     "prune": Call("--completed 30d"),
+    "purge": Call(""),
+    "reset": Call(""),
+    "drop": Call(""),
     "backup": Call("copy.db", "abathur.db", HERE),
     "move": Call("abathur.db copy.db", "nowhere.db copy.db"),
     "doctor": Call(""),
@@ -112,18 +123,21 @@ def here(tmp_path, monkeypatch) -> Path:
     for name in ("ABATHUR_DATABASE", "ABATHUR_ENVIRONMENT"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "agents.py").write_text(AGENTS)
+    (tmp_path / "work").mkdir()
     return tmp_path
 
 
 @pytest.fixture
 def task(here) -> str:
-    """The id of the one task, which is ready."""
+    """The id of the one task, which is ready. There is a project, too."""
+    return asyncio.run(make(here / HERE))
 
-    async def make() -> str:
-        async with Database(here / HERE) as db:
-            return (await db.tasks.enqueue("x")).id
 
-    return asyncio.run(make())
+
+async def make(path: Path) -> str:
+    async with Database(path, environment="test") as db:  # under pytest no other one can be dropped
+        await db.projects.create("known")
+        return (await db.tasks.enqueue("x")).id
 
 
 def words(command: str, arguments: str, task: str) -> list[str]:
@@ -141,6 +155,8 @@ def test_success_is_one_json_document(command, task):
         [*words(command, call.good, task), "--json"],
         ["--json", *words(command, call.good.replace("copy.db", "other.db"), task)],
     ):
+        if not Path(HERE).exists():  # it was dropped
+            asyncio.run(make(Path(HERE)))
         result = abathur(*arguments)
         assert (result.exit_code, result.stderr) == (call.code, ""), result.stderr
         (line,) = result.stdout.splitlines()

@@ -46,12 +46,18 @@ ARGUMENTS = {
     "differing": ["rows of tasks are different"],
     "extra": "postgres",
     "package": "asyncpg",
+    "module": "fts5",
     "what": "A URL of a server",
     "opened_in": 1,
     "used_in": 2,
     "problem": "It is wrong.",
     "expected": "Expected right.",
     "remedy": "Do it right.",
+    "message": "It is wrong",
+    "plugin": "quotes",
+    "field": "score",
+    "old": "integer",
+    "new": "string",
 }
 
 CLASSES = sorted(

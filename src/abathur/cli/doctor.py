@@ -65,12 +65,13 @@ def doctor(settings: Settings, deep: bool) -> None:
     if settings.json:
         write_json({"database": db.name, "ok": ok, "findings": findings})
     else:
-        _tell(db.name, findings)
+        tell(db.name, findings)
     if not ok:
         raise click.exceptions.Exit(1)
 
 
-def _tell(name: str, findings: list[Finding]) -> None:
+def tell(name: str, findings: list[Finding]) -> None:
+    """Findings for people, and how many there are of each level."""
     write(clean(name))
     for finding in findings:
         level = f"{finding.level:8}"

@@ -70,7 +70,7 @@ Examples:
     "--estimated-duration", type=duration, metavar="DURATION", help="Counted back from the deadline."
 )
 @click.option("--parent", type=TASK, metavar="ID", help="The task that this one is a part of.")
-@click.option("--project", metavar="ID", help="The project that it belongs to.")
+@click.option("--project", metavar="ID", help="The project that it belongs to: its id or name, or a label.")
 @click.option("--summary", metavar="TEXT", help="A line for lists; else the first line of the prompt.")
 @click.option("--session", metavar="ID", help="The session that it belongs to.")
 @common
@@ -83,13 +83,14 @@ def enqueue(
     on_failure: Any,
     parent: str | None,
     run_at: datetime | None,
+    project: str | None,
     **parameters: Any,
 ) -> None:
     """Make a task with this PROMPT, and print its id. "-" reads the prompt from standard input.
 
     An ID is a task's id or any beginning of it that no other task's id has.
     """
-    from abathur.cli.ids import full_id
+    from abathur.cli.ids import full_id, project_id
     from abathur.cli.opening import with_database
     from abathur.models import Prerequisite
 
@@ -107,6 +108,7 @@ def enqueue(
             depends_on=[Prerequisite(one, on_failure) for one in before],
             parent=above,
             run_at=run_at,
+            project=await project_id(db, project),
             **parameters,
         )
 

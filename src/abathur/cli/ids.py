@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Final
 
 from abathur.database import Database
-from abathur.errors import InvalidInputError, UnknownTaskError
+from abathur.errors import InvalidInputError, UnknownProjectError, UnknownTaskError
 
 SHORTEST: Final = 13
 """Characters of an id that name the millisecond in which it was made."""
@@ -25,6 +25,19 @@ async def full_id(db: Database, given: str, role: str = "task") -> str:
             "Give more of it; `abathur list --json` shows whole ids.",
         )
     return given.strip() if given.strip() in found else found[0]
+
+
+async def project_id(db: Database, given: str | None) -> str | None:
+    """The id of the project of that id or name; what names none is a label, and stays as it is.
+
+    Raises AmbiguousProjectError.
+    """
+    if given is None:
+        return None
+    try:
+        return (await db.projects.get(given)).id
+    except UnknownProjectError:
+        return given
 
 
 def shortened(ids: Sequence[str]) -> list[str]:

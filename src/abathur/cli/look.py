@@ -39,7 +39,7 @@ Examples:
 )
 @click.option("--status", type=click.Choice(STATUSES), help="Only tasks in this status.")
 @click.option("--agent-type", type=AGENT_TYPE, metavar="NAME", help="Only tasks for these agents.")
-@click.option("--project", metavar="ID", help="Only tasks of this project.")
+@click.option("--project", metavar="ID", help="Only tasks of this project: its id or name, or a label.")
 @click.option("--parent", type=TASK, metavar="ID", help="Only the parts of this task.")
 @click.option("--limit", type=int, default=50, show_default=True, help="So many at most; up to 10,000.")
 @click.option("--after", type=TASK, metavar="ID", help="The next page: the last task of the page before.")
@@ -51,13 +51,19 @@ Examples:
 @common
 @click.pass_obj
 def list_(
-    settings: Settings, /, parent: str | None, after: str | None, newest_first: bool | None, **filters: Any
+    settings: Settings,
+    /,
+    parent: str | None,
+    after: str | None,
+    newest_first: bool | None,
+    project: str | None,
+    **filters: Any,
 ) -> None:
     """List tasks: the newest first for people, the oldest first with --json.
 
     On a terminal ids are shortened. With --json the answer is an array of whole tasks.
     """
-    from abathur.cli.ids import full_id, shortened
+    from abathur.cli.ids import full_id, project_id, shortened
     from abathur.cli.opening import with_database
 
     back = not settings.json if newest_first is None else newest_first
@@ -65,7 +71,8 @@ def list_(
     async def page(db: Database) -> list[Task]:
         above = None if parent is None else await full_id(db, parent)
         last = None if after is None else await full_id(db, after)
-        return await db.tasks.list(parent=above, after=last, newest_first=back, **filters)
+        of = await project_id(db, project)
+        return await db.tasks.list(parent=above, after=last, newest_first=back, project=of, **filters)
 
     tasks = with_database(settings, page)
     if settings.json:

@@ -53,11 +53,16 @@ def move(settings: Settings, source: str, target: str, only_abathur: bool, while
     from abathur import moving
     from abathur.cli.opening import database, initialize, refuse_strangers
     from abathur.cli.progress import progress
-
-    here = database(_at(source), must_exist=True)
-    there = database(_at(target), must_exist=False)
+    from abathur.projects.tables import STORE, is_store
 
     async def moved() -> Moved:
+        look = database(_at(source), must_exist=True)
+        try:
+            schema = STORE if is_store(await look.stamp()) else ()
+        finally:
+            await look.close()
+        here = database(_at(source), must_exist=True, schema=schema)
+        there = database(_at(target), must_exist=False, schema=schema)
         try:
             await refuse_strangers(here, must_exist=True)
             await initialize(here)

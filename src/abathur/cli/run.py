@@ -59,6 +59,12 @@ agents.py:
 @click.option(
     "--until-idle", is_flag=True, help="Stop when none of its tasks is ready, scheduled or running."
 )
+@click.option(
+    "--project",
+    multiple=True,
+    metavar="ID",
+    help="Run only tasks of this project: its id or name, or a label. Repeatable.",
+)
 @click.option("--worker", metavar="NAME", help="The worker's name in the database; else host and process.")
 @click.option("-v", "--verbose", is_flag=True, help="Log to standard error what the runner does.")
 @common
@@ -69,6 +75,7 @@ def run(
     config: Path | None,
     concurrency: int | None,
     until_idle: bool,
+    project: tuple[str, ...],
     worker: str | None,
     verbose: bool,
 ) -> None:
@@ -88,6 +95,7 @@ def run(
     import asyncio
     import logging
 
+    from abathur.cli.ids import project_id
     from abathur.cli.serving import Served, load
 
     logging.basicConfig(
@@ -96,11 +104,13 @@ def run(
     settings.config = config
     served = Served(target, None if target is None else load(target), _config(target, config))
 
-    def prepare(runner: Runner) -> None:
+    async def prepare(runner: Runner) -> None:
         if concurrency is not None:
             runner.concurrency = concurrency
         if worker is not None:
             runner.worker = _name(worker)
+        if project:
+            runner.projects = tuple(sorted({str(await project_id(runner.db, one)) for one in project}))
 
     def tell(runner: Runner) -> None:
         if not settings.json:

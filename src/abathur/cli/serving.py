@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -114,7 +114,7 @@ class Served:
     async def serve(
         self,
         settings: Settings,
-        prepare: Callable[[Runner], None],
+        prepare: Callable[[Runner], Awaitable[None]],
         tell: Callable[[Runner], None],
         *,
         until_idle: bool,
@@ -123,7 +123,7 @@ class Served:
         began = time.monotonic()
         stop = Stop()
         async with stop.on_signals(), self._runner(settings) as runner:
-            prepare(runner)
+            await prepare(runner)
             tell(runner)
             ended = await stop.serve(runner, until_idle=until_idle)
         return {

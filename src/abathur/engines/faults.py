@@ -16,6 +16,7 @@ from abathur.errors import (
     DiskIOError,
     InvalidInputError,
     LockTimeoutError,
+    MissingModuleError,
     NotADatabaseError,
     OutOfMemoryError,
     ReadOnlyDatabaseError,
@@ -39,6 +40,8 @@ NEEDS_SPACE: Final = frozenset(
 """What SQLite also says where no space is left: it reports SQLITE_FULL for ENOSPC at a write alone."""
 LITTLE: Final = 64 * 1024
 """Bytes below which a disk is full: the index of the log alone takes 32 KiB."""
+
+_NO_MODULE: Final = "no such module: "
 
 
 def translate(error: BaseException, path: str, doing: str) -> AbathurError:
@@ -69,7 +72,14 @@ def translate(error: BaseException, path: str, doing: str) -> AbathurError:
         case sqlite3.SQLITE_NOTADB:
             return NotADatabaseError(path, found)
         case _:
-            return StatementError(doing, found)
+            return _of_text(found, path, doing)
+
+
+def _of_text(found: str, path: str, doing: str) -> AbathurError:
+    """The error for what SQLite tells from others by its words alone."""
+    if found.startswith(_NO_MODULE):
+        return MissingModuleError(path, found.removeprefix(_NO_MODULE))
+    return StatementError(doing, found)
 
 
 def translate_os(error: OSError, path: str) -> AbathurError:

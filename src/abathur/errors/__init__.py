@@ -63,6 +63,7 @@
     │   ├── UnrelatedDatabaseError          it holds tables, and none of abathur's; only `init` adds them
     │   ├── NetworkFileSystemError
     │   ├── UnsupportedVersionError
+    │   ├── MissingModuleError              SQLite was built without full-text search, say
     │   ├── NewerSchemaError
     │   ├── EnvironmentMismatchError
     │   ├── UnfinishedMoveError             it is the target of a move that is not finished
@@ -132,6 +133,7 @@ from abathur.errors.opening import (
     MissingDatabaseError,
     MissingDirectoryError,
     MissingExtraError,
+    MissingModuleError,
     NetworkFileSystemError,
     NewerSchemaError,
     NotADatabaseError,
@@ -207,6 +209,7 @@ __all__ = [
     "MissingDirectoryError",
     "MissingExtraError",
     "MissingFieldError",
+    "MissingModuleError",
     "MoveConflictError",
     "MoveDiffersError",
     "MoveError",

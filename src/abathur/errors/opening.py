@@ -157,6 +157,19 @@ class UnsupportedVersionError(OpenError):
         )
 
 
+class MissingModuleError(OpenError):
+    """The SQLite of this Python lacks a module that a virtual table needs; `module` names it."""
+
+    def __init__(self, path: str, module: str) -> None:
+        self.module = module
+        super().__init__(
+            f"{path} needs the SQLite module {module}, which this Python's SQLite was built without.",
+            f"Expected an SQLite with {module}.",
+            "Use a Python whose SQLite has it, as those of python.org and of most distributions do, "
+            "or a PostgreSQL server.",
+        )
+
+
 class NewerSchemaError(OpenError):
     """A newer abathur wrote this database and says that this one cannot read it."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, Literal, TypeAlias, cast
 
 from attrs import evolve, field, frozen
@@ -90,7 +90,8 @@ def admitted(name: str, dialect: str, schemas: Sequence[Schema], source: str) ->
         if mark.source == source:
             return mark
         raise TargetNotEmptyError(name, (), mark.source)
-    filled = sorted({*(yield from filled_tables(found))} - {META, HISTORY.name})
+    own = {META, HISTORY.name, *_filled_from_the_start(schemas)}
+    filled = sorted({*(yield from filled_tables(found))} - own)
     if filled or found.meta.get("database_id") == source:  # the source itself, or where it was moved before
         raise TargetNotEmptyError(name, filled)
     return None
@@ -174,3 +175,11 @@ def _empty(tables: Sequence[Moving]) -> Script[None]:
     for moving in reversed(tables):
         yield Built(f"DELETE FROM {quoted(moving.name)}")
     yield Built(f"DELETE FROM {META} WHERE key = 'audit_guard'")
+
+
+def _filled_from_the_start(schemas: Sequence[Schema]) -> Iterator[str]:
+    """The tables in which an empty full-text table keeps something."""
+    for schema in schemas:
+        for table in schema.virtual_tables:
+            if table.module == "fts5":
+                yield from (f"{table.name}_config", f"{table.name}_data")

@@ -12,6 +12,7 @@ from abathur.projects import claim, config, names, reading
 from abathur.projects.asking import TIMEOUT, Answering, Asking
 from abathur.projects.changing import Changing, Repaired
 from abathur.projects.claim import Wish
+from abathur.projects.index.api import Indexing
 from abathur.projects.looking import Directory, nearest_path
 from abathur.projects.registrar import New
 from abathur.projects.stores import StoreT
@@ -22,7 +23,7 @@ from abathur.tasks.new import seconds
 __all__ = ["Projects", "Repaired"]
 
 
-class Projects(Changing[StoreT]):
+class Projects(Changing[StoreT], Indexing[StoreT]):
     """The registry of projects of a Database."""
 
     def __init__(self, engine: Engine, actor: str, make: Callable[[str, str], StoreT]) -> None:

@@ -76,7 +76,7 @@ class Decision:
 
 def claim(wish: Wish, now: int) -> Script[Decision]:
     """Decide, and write it down."""
-    yield Statement("projects.lock")
+    yield Statement("registry.lock")
     found = yield from decide(wish, now)
     if not found.unsure:
         for step in found.steps:  # noqa: UP028  # a tuple cannot be sent the rows
@@ -109,7 +109,7 @@ def redraw(project_id: str, taken: str, now: int) -> Script[Any]:
 
     Returns the project's row as it is then: another process may have done it before.
     """
-    yield Statement("projects.lock")
+    yield Statement("registry.lock")
     (row,) = yield Statement("projects.get", id=project_id)
     if row["state"] != "provisioning" or row["database_name"] != taken:
         return row

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
+from abathur.projects.index.tables import INDEX
 from abathur.schema.declare import Column, Index, Schema, Table
 
 PROJECTS: Final = Table(
@@ -77,5 +79,10 @@ REGISTRY: Final = Schema(
     ),
 )
 
-STORE: Final[tuple[Schema, ...]] = ()
+STORE: Final[tuple[Schema, ...]] = (INDEX,)
 """What a project's store has beside the library's own tables."""
+
+
+def is_store(stamp: Mapping[str, str]) -> bool:
+    """Whether a database is a project's store, from its stamp."""
+    return all(f"declaration:{schema.owner}" in stamp for schema in STORE)

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from abathur.schema.compare import Conflict, Difference, Missing, blocks
-from abathur.schema.declare import Column, Table
+from abathur.schema.declare import Column, Table, in_dialect
 from abathur.schema.found import FoundColumn, FoundTable
 from abathur.schema.render import is_constant
 from abathur.schema.render_postgres import (
@@ -88,7 +88,9 @@ def _conflicts(table: Table, column: Column, found: FoundColumn) -> Iterator[Con
             table.name,
             column.name,
             "a generated column" if found.hidden else "a stored column",
-            "a stored column" if found.hidden else f"generated from {column.generated}",
+            "a stored column"
+            if found.hidden
+            else f"generated from {in_dialect(column.generated, 'postgres')}",
             "Rename the column, and ours will be added.",
         )
     if found.identity == "always":

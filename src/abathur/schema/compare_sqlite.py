@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from abathur.schema.compare import Conflict, Difference, blocks
 from abathur.schema.ddl import TableText, parse
-from abathur.schema.declare import Column, Table
+from abathur.schema.declare import Column, Table, in_dialect
 from abathur.schema.found import Found, FoundTable
 from abathur.schema.tokens import keys, tokens_equal
 from abathur.schema.types import affinity
@@ -77,7 +77,7 @@ def _compare_column(table: Table, column: Column, there: FoundTable) -> Iterator
             table.name,
             column.name,
             "a generated column" if found.hidden else "a stored column",
-            "a stored column" if found.hidden else f"generated from {column.generated}",
+            "a stored column" if found.hidden else f"generated from {in_dialect(column.generated, 'sqlite')}",
             "Rename the column, and ours will be added.",
         )
 
@@ -113,7 +113,7 @@ def _compare_texts(table: Table, there: FoundTable, found: Found) -> Iterator[Co
         of_text = {
             "check": ("CHECK", column.check),
             "collate": ("COLLATE", column.collate),
-            "generated": ("GENERATED AS", column.generated),
+            "generated": ("GENERATED AS", in_dialect(column.generated, "sqlite")),
             "primary": ("PRIMARY KEY", "AUTOINCREMENT" if column.autoincrement else None),
         }
         for kind, (word, wanted) in of_text.items():

@@ -90,9 +90,10 @@ class Column:
     ``TEXT``. not_null: whether it refuses NULL. default: the value of a row that gives none.
     primary_key: whether it alone is the table's key. autoincrement: never give an id twice, for an
     INTEGER primary key. references: the column that it points to. check: what must be true of a value.
-    collate: how text is compared. generated: what computes the value. postgres: its type on PostgreSQL,
-    where that has to be another one than `type` becomes there (INTEGER becomes ``bigint``, which holds no
-    fractions; SQLite's does), in the words in which PostgreSQL shows it.
+    collate: how text is compared. generated: what computes the value, if need be for each dialect by an
+    expression of its own. postgres: its type on PostgreSQL, where that has to be another one than `type`
+    becomes there (INTEGER becomes ``bigint``, which holds no fractions; SQLite's does), in the words in
+    which PostgreSQL shows it.
 
     A NOT NULL column without a default can only be added as a nullable one to a table that exists.
     """
@@ -106,7 +107,7 @@ class Column:
     references: Reference | None = field(default=None, kw_only=True)
     check: str | None = field(default=None, kw_only=True)
     collate: str | None = field(default=None, kw_only=True)
-    generated: str | None = field(default=None, kw_only=True)
+    generated: Sql | None = field(default=None, converter=_optional, kw_only=True)
     postgres: str | None = field(default=None, kw_only=True, metadata=_LATER)
 
 
@@ -159,7 +160,8 @@ class Index:
 
     name: unique among all indexes and tables. table: the table that it is on. columns: columns or
     expressions such as ``"rank"`` or ``"timestamp DESC"``. unique: whether two rows may not be equal in
-    it. where: for a partial index, which rows are in it.
+    it. where: for a partial index, which rows are in it. using: its method on PostgreSQL, such as ``gin``;
+    on SQLite there is only one.
 
     A new definition gets a new name: two versions of a program that define one name differently
     would replace each other's for ever.
@@ -170,6 +172,7 @@ class Index:
     columns: tuple[Sql, ...] = field(converter=_texts)
     unique: bool = field(default=False, kw_only=True)
     where: Sql | None = field(default=None, converter=_optional, kw_only=True)
+    using: str | None = field(default=None, kw_only=True, metadata=_LATER)
 
 
 @frozen
@@ -345,9 +348,13 @@ def _check_table(table: Table) -> None:
             raise _wrong(f"{table.name}.{column.name} is autoincrement and no INTEGER primary key.")
         if column.generated and (column.primary_key or column.default is not None):
             raise _wrong(f"{table.name}.{column.name} is generated, so it has neither a default nor a key.")
+        if isinstance(column.generated, PerDialect) and None in attrs.astuple(column.generated):
+            raise _wrong(f"{table.name}.{column.name} is generated in one dialect only.")
 
 
 def _check_index(index: Index, columns: Mapping[str, set[str]]) -> None:
+    if index.using is not None:
+        check_name("index method", index.using)
     if index.table not in columns:
         raise _wrong(f"The index {index.name} is on {index.table}, which is not declared.")
     for text in index.columns:

@@ -36,7 +36,8 @@ def create_index(index: Index, dialect: str) -> str | None:
     where = in_dialect(index.where, dialect)
     tail = f" WHERE {where}" if where else ""
     name, table = quoted(index.name), quoted(index.table)
-    return f"CREATE {unique}INDEX IF NOT EXISTS {name} ON {table} ({parts}){tail}"
+    method = f" USING {index.using}" if index.using and dialect == "postgres" else ""
+    return f"CREATE {unique}INDEX IF NOT EXISTS {name} ON {table}{method} ({parts}){tail}"
 
 
 def expression(text: Sql, dialect: str) -> str | None:

@@ -78,7 +78,7 @@ def column_text(column: Column, *, is_identity: bool = False, added: bool = Fals
     if column.check:
         words.append(check_text(column.check))
     if column.generated:
-        words.append(f"GENERATED ALWAYS AS ({column.generated}) STORED")
+        words.append(f"GENERATED ALWAYS AS ({in_dialect(column.generated, 'postgres')}) STORED")
     return " ".join(words)
 
 

@@ -52,7 +52,7 @@ def column_text(column: Column, *, added: bool = False) -> str:
     if column.references:
         words.append(reference_text(column.references))
     if column.generated:
-        words.append(f"GENERATED ALWAYS AS ({column.generated}) VIRTUAL")
+        words.append(f"GENERATED ALWAYS AS ({in_dialect(column.generated, 'sqlite')}) VIRTUAL")
     return " ".join(words)
 
 

@@ -166,6 +166,7 @@ WORKERS: Final = Table(
         Column("pid", "INTEGER", not_null=True),
         Column("started_at", "INTEGER", not_null=True),
         Column("seen_at", "INTEGER", not_null=True),
+        Column("projects", "TEXT"),  # JSON: [ids], or NULL for any
     ),
     without_rowid=True,
     storage=_OFTEN_UPDATED,
@@ -195,6 +196,13 @@ INDEXES: Final = (
     # Each costs about 4 KiB of log per lone commit, so each says what it is for.
     # claim: the next tasks of an agent type, without looking at any other row
     Index("tasks_ready", "tasks", ("agent_type", "rank", "id"), where="status = 'ready'"),
+    # claim for some projects: the same, one project at a time. Tasks without one do not pay for it.
+    Index(
+        "tasks_ready_of",
+        "tasks",
+        ("project_id", "agent_type", "rank", "id"),
+        where="status = 'ready' AND project_id IS NOT NULL",
+    ),
     # promote: what has come due
     Index("tasks_due", "tasks", ("run_at",), where="status = 'scheduled'"),
     # rescue: whose lease is over; NULL for older rows without a lease

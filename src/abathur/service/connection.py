@@ -23,6 +23,7 @@ from abathur.errors import (
     NatsUnavailableError,
     UnprotectedServerError,
 )
+from abathur.service.ending import is_cancelled
 
 DEFAULT: Final = "nats://127.0.0.1:4222"
 VARIABLES: Final = {
@@ -244,7 +245,7 @@ async def keep_alive(
     nats-py finds a connection dead that is cut off without a word after a minute or more, and one whose
     read loop has ended not at all.
     """
-    while True:
+    while not is_cancelled():
         await asyncio.sleep(every)
         if not connection.is_connected or connection.is_draining:
             continue

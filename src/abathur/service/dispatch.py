@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from abathur.service import envelope
+from abathur.service.ending import end, is_cancelled
 from abathur.service.envelope import Refused
 from abathur.service.limits import Limits
 
@@ -107,20 +108,16 @@ class Dispatcher:
 
     async def drain(self, patience: float) -> None:
         """Answer what was taken, then end. Who waits for a task is told to come again."""
-        for one in list(self._waits):
-            one.cancel()
+        await end(list(self._waits))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await self._waiting.join()
         left = [*self._workers, *self._waits]
         self._workers = []
-        for one in left:
-            one.cancel()
-        if left:
-            await asyncio.wait(left)
+        await end(left)
 
     async def _work(self) -> None:
-        while True:
+        while not is_cancelled():
             msg, answer, counted, began = await self._waiting.get()
             self.busy += 1
             try:

@@ -21,6 +21,7 @@ from abathur.chat import Event
 from abathur.database import Database
 from abathur.errors import AbathurError, EngineError, OpenError
 from abathur.service import stream
+from abathur.service.ending import is_cancelled
 from abathur.service.limits import Limits
 from abathur.service.stream import Stream
 from abathur.service.subjects import Tree
@@ -80,7 +81,7 @@ class Events:
     async def pull(self) -> None:
         """Take events from the stream until it is cancelled, or `stop` is called."""
         pause = 0.1
-        while not self._stopping:
+        while not self._ending():
             try:
                 if self._stream is None:
                     await self.prepare()
@@ -102,7 +103,7 @@ class Events:
             reconnects = self._connection.stats["reconnects"]
             self._open, self._again = 0, False
             asked_at = floor_at = 0.0
-            while not self._stopping:
+            while not self._ending():
                 now = asyncio.get_running_loop().time()
                 if self._connection.stats["reconnects"] != reconnects:
                     reconnects, self._open = self._connection.stats["reconnects"], 0
@@ -129,11 +130,20 @@ class Events:
                     async with asyncio.timeout(LOOK_EVERY):
                         await self._arrived.wait()
         finally:
-            with contextlib.suppress(*TROUBLE):
-                await subscription.unsubscribe()
-                for msg in self.told.waiting:
-                    await msg.nak()  # somebody else may have it at once
-            self.told.waiting.clear()
+            await self._finish(source, subscription)
+
+    async def _finish(self, source: Stream, subscription: Subscription) -> None:
+        """Take nothing more, and store what is on its way: else nobody gets it before its time-out."""
+        try:
+            async with asyncio.timeout(5):
+                await subscription.drain()  # type: ignore[no-untyped-call]
+            while self._stopping and self.told.waiting:
+                await self._store(source)
+            for msg in self.told.waiting:
+                await msg.nak()  # somebody else may have it at once
+        except (*TROUBLE, AbathurError) as error:
+            log.warning("%d events were not stored, and will come again: %s", len(self.told.waiting), error)
+        self.told.waiting.clear()
 
     async def _ask(self, source: Stream, inbox: str) -> None:
         wanted = self._limits.batch
@@ -182,7 +192,7 @@ class Events:
             try:
                 return await self._record(events)
             except (EngineError, OpenError) as error:
-                if self._stopping:
+                if self._ending():
                     raise
                 log.warning("%d events wait for the database: %s", len(events), error)
                 await asyncio.sleep(pause)
@@ -207,7 +217,7 @@ class Events:
 
     async def take(self) -> None:
         """Store what comes, until it is cancelled or `stop` is called."""
-        while not (self._stopping and not self.told.waiting):
+        while not (self._stopping and not self.told.waiting) and not is_cancelled():
             if not self.told.waiting:
                 self._arrived.clear()
                 await self._arrived.wait()
@@ -235,6 +245,9 @@ class Events:
         for one in done.refused[:5]:
             # What is wrong with it is a problem of its form; its values stay out of the log.
             log.warning("an event %s was refused: %s", events[one.place].kind, type(one.error).__name__)
+
+    def _ending(self) -> bool:
+        return self._stopping or is_cancelled()
 
     async def stop(self) -> None:
         """Take no more; what has come without a stream is still stored."""

@@ -25,6 +25,7 @@ from abathur.database import Database
 from abathur.errors import EngineError, OpenError
 from abathur.script import Script, Statement
 from abathur.service import stream
+from abathur.service.ending import end, is_cancelled
 from abathur.service.subjects import Tree
 from abathur.states import STATUSES
 
@@ -36,6 +37,8 @@ PAGE: Final = 500
 """Rows that are published before it is written down how far it is."""
 PATIENCE: Final = 10.0
 """Seconds for the server to take a page."""
+LOOK_EVERY: Final = 0.25
+"""Seconds between two looks whether the connection was lost meanwhile."""
 MESSAGE_ID: Final = "Nats-Msg-Id"
 TROUBLE: Final = (nats.errors.Error, OSError, TimeoutError, EngineError, OpenError)
 
@@ -75,7 +78,7 @@ class Outbox:
         pause = 0.1
         with self._db.watch.for_moves(lambda _: self._moved.set()):
             async with self._db.engine.listen(self._moved.set):
-                while not self._stopping:
+                while not (self._stopping or is_cancelled()):
                     try:
                         await self._publish()
                     except TROUBLE as error:
@@ -103,7 +106,7 @@ class Outbox:
             self._stream = await stream.ensure_tasks(self._connection, self._tree, STATUSES)
         at, written = held.last_id, asyncio.get_running_loop().time()
         try:
-            while True:
+            while not is_cancelled():
                 self._moved.clear()
                 told = await self._db.read(readers.page, at, PAGE)
                 if told and not await self._send(told, database):
@@ -147,16 +150,32 @@ class Outbox:
                 await self._connection.publish(*self._message(one, database)[:2], headers=_id(one, database))
             await self._connection.flush(timeout=PATIENCE)  # type: ignore[arg-type]  # it may be a fraction
         else:
-            context = self._connection.jetstream(timeout=PATIENCE)
             for start in range(0, len(events), 100):
-                await asyncio.gather(
-                    *(
-                        context.publish(*self._message(one, database), headers=_id(one, database))
-                        for one in events[start : start + 100]
-                    )
-                )
+                await self._send_to_stream(events[start : start + 100], database)
         self.told.events += len(events)
         return True
+
+    async def _send_to_stream(self, events: list[Told], database: str) -> None:
+        """Publish some, and wait until the stream has all of them."""
+        context = self._connection.jetstream(timeout=PATIENCE)
+        reconnects = self._connection.stats["reconnects"]
+        asked = [
+            asyncio.create_task(
+                context.publish(*self._message(one, database), timeout=PATIENCE, headers=_id(one, database))
+            )
+            for one in events
+        ]
+        left = set(asked)
+        try:
+            while left and not is_cancelled():
+                _, left = await asyncio.wait(left, timeout=LOOK_EVERY)
+                if left and self._connection.stats["reconnects"] != reconnects:
+                    # Their answers went with the old connection; the stream knows them again by their ids.
+                    raise nats.errors.ConnectionClosedError
+        finally:
+            await end(left)
+        for one in asked:
+            one.result()
 
     def _message(self, one: Told, database: str) -> tuple[str, bytes]:
         status = one.action.removeprefix("task.")

@@ -21,6 +21,7 @@ from abathur.service import handlers, handlers_tasks, health
 from abathur.service.connection import place_of
 from abathur.service.discovery import Discovery
 from abathur.service.dispatch import Counted, Dispatcher, too_fast
+from abathur.service.ending import end
 from abathur.service.events import Events
 from abathur.service.limits import Limits, Rates
 from abathur.service.outbox import Outbox
@@ -160,15 +161,9 @@ class Running:
         if self.outbox is not None:
             await self.outbox.stop()
         await self.dispatcher.drain(max(deadline - time.monotonic(), 0))
-        for one in self._watchers:
-            one.cancel()
-        running = [*self._work, *self._watchers]
-        if running:
-            _, late = await asyncio.wait(running, timeout=max(deadline - time.monotonic(), 0.05))
-            for one in late:
-                one.cancel()
-            if late:
-                await asyncio.wait(late)
+        if self._work:
+            await asyncio.wait(self._work, timeout=max(deadline - time.monotonic(), 0.05))
+        await end([*self._watchers, *self._work])
         with contextlib.suppress(*SERVER_AWAY):
             if self._discovery is not None and self.connection.is_connected:
                 await self._discovery.stop()

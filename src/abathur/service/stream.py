@@ -22,7 +22,7 @@ from abathur.errors import NatsUnavailableError, StreamConflictError
 from abathur.service.connection import place_of
 from abathur.service.subjects import Tree
 
-ACK_WAIT: Final = 10.0
+ACK_WAIT: Final = 5.0
 """Seconds after which an event that was taken and not stored is delivered again."""
 IN_FLIGHT: Final = 20_000
 """Events that may be taken and not stored at a time, by all instances."""

@@ -62,7 +62,8 @@ class Tasks(Looking, Upkeep):
         step is worth a day of waiting. input: JSON, 256 KiB at most. depends_on: tasks, ids or
         `Prerequisite(id, on_failure=...)`. key: an idempotency key; a repeated one answers with the
         existing task. run_at: not before this moment. max_attempts: 1 to 1,000. timeout: seconds that
-        an attempt may take. parent: the task that this one is a part of. project: a label, to list by.
+        an attempt may take. parent: the task that this one is a part of. project: the id of the
+        project that it belongs to, or a label of your own, to list and to claim by.
         summary: a line for lists, else the prompt's first. deadline: near it, the task goes first.
         estimated_duration: seconds. created_by: who asks for it, else the Database's `actor`. session:
         a label. source: a label.
@@ -147,21 +148,24 @@ class Tasks(Looking, Upkeep):
         limit: int = 1,
         lease: float = 30.0,
         caps: Mapping[str, int] | None = None,
+        projects: Iterable[str] | None = None,
     ) -> list[Claim]:
         """Take up to `limit` ready tasks for `worker`, the best ranked first, each for `lease` seconds.
 
         `agent_types` of None means any. `caps` says of which agent types to take no more than so many.
+        `projects` says that only tasks that belong to one of these are taken; None means any task.
         Without a heartbeat within the lease a task is given to another worker, and what this one
         writes later is refused.
         """
         types = None if agent_types is None else checks.types_of(agent_types)
-        if types == ():
+        whose = None if projects is None else checks.projects_of(projects)
+        if () in (types, whose):
             return []
         most = checks.caps_of(caps, types) if caps is not None else ()
         try:
-            request = checks.request(worker, types, limit, lease, most)
+            request = checks.request(worker, types, limit, lease, most, whose)
         except TypeError:  # it cannot be hashed, so it is no good
-            request = checks.request.__wrapped__(worker, types, limit, lease, most)
+            request = checks.request.__wrapped__(worker, types, limit, lease, most, whose)
         return cast("list[Claim]", await self._engine.merge(claim.claim_calls, request))
 
     async def heartbeat(

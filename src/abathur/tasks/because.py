@@ -126,7 +126,11 @@ class _Speech:
             over = " under a lease that is over" if node.lease_expires_at <= self.now else ""
             return f", which worker {node.worker!r} is running{over}"
         if kind == READY:
-            idle = "" if self.crew.of(node.agent_type) else ", and no live worker handles that"
+            idle = (
+                ""
+                if self.crew.able(node.agent_type, node.project_id)
+                else ", and no live worker handles that"
+            )
             return f", which is ready for agent type {node.agent_type!r}{idle}"
         if kind == SCHEDULED:
             return f", which is scheduled for {clock(node.run_at or 0)}"

@@ -39,6 +39,30 @@ def types_of(agent_types: Iterable[str]) -> tuple[str, ...]:
     return tuple(sorted({payload.plain(one, "agent_type", longest=200) for one in wanted}))
 
 
+def projects_of(projects: Iterable[str] | None) -> tuple[str, ...] | None:
+    """Projects, each once, in order; None stays None, and means any."""
+    if projects is None:
+        return None
+    if not isinstance(projects, Iterable):
+        raise InvalidInputError(
+            f"projects={projects!r} is no list.", "Expected ids of projects.", "Write projects=[project_id]."
+        )
+    wanted = (projects,) if isinstance(projects, str) else tuple(projects)
+    return tuple(sorted({payload.plain(one, "a project", longest=512) for one in wanted}))
+
+
+def some_projects(projects: Iterable[str] | None) -> tuple[str, ...] | None:
+    """The same, for one who works for them: at least one, or None."""
+    found = projects_of(projects)
+    if found == ():
+        raise InvalidInputError(
+            "There are no projects to work for.",
+            "Expected at least one, or None.",
+            "Leave `project` out for any task.",
+        )
+    return found
+
+
 @lru_cache(maxsize=256, typed=True)  # a worker asks for the same again and again
 def request(
     worker: str,
@@ -46,6 +70,7 @@ def request(
     limit: int,
     lease: float,
     caps: tuple[tuple[str, int], ...] = (),
+    projects: tuple[str, ...] | None = None,
 ) -> Request:
     """A wish for work."""
     payload.plain(worker, "worker", longest=200)
@@ -56,7 +81,7 @@ def request(
             f"Expected an integer from 1 to {MOST_CLAIMS}.",
             "Claim again for more.",
         )
-    return Request(worker, agent_types, limit, lease, caps)
+    return Request(worker, agent_types, limit, lease, caps, projects)
 
 
 def caps_of(caps: Mapping[str, int], agent_types: tuple[str, ...] | None) -> tuple[tuple[str, int], ...]:

@@ -17,7 +17,7 @@ from abathur.errors import LeaseLostError
 from abathur.models import Claim
 from abathur.script import Script, Statement
 from abathur.states import READY, RUNNING, SCHEDULED
-from abathur.tasks import moves, rank, reading, settle
+from abathur.tasks import moves, of_projects, rank, reading, settle
 from abathur.tasks.moves import Move, about
 
 SWEEP: Final = 100
@@ -35,6 +35,8 @@ class Request:
     lease: float
     caps: tuple[tuple[str, int], ...] = ()
     """Agent types of which it takes so many at most."""
+    projects: tuple[str, ...] | None = None
+    """None means any task, of a project or of none."""
 
 
 @frozen
@@ -55,12 +57,17 @@ def claim_calls(requests: Sequence[Request], now: int) -> Script[list[list[Claim
     groups: dict[Any, list[int]] = {}
     for place, request in enumerate(requests):
         # What one may take of a type, another with the same caps may take as well: no shares in common.
-        group = (request.agent_types, place if request.caps else None)
+        group = (request.agent_types, request.projects, place if request.caps else None)
         groups.setdefault(group, []).append(place)
     for places in groups.values():
         first = requests[places[0]]
         wanted = sum(requests[place].limit for place in places)
-        ids = yield from _next_ready(first.agent_types, wanted, dict(first.caps))
+        if first.projects is None:
+            ids = yield from _next_ready(first.agent_types, wanted, dict(first.caps))
+        else:
+            ids = yield from of_projects.next_ready(
+                first.projects, first.agent_types, wanted, dict(first.caps)
+            )
         if not ids:
             continue
         # First come, first served: the first request is filled before the second gets any.

@@ -12,7 +12,7 @@ from abathur.engines.base import Engine
 from abathur.errors import InvalidInputError, WaitTimeoutError
 from abathur.models import Attempt, Claim, Progress, Task
 from abathur.states import STATUSES
-from abathur.tasks import checks, critical, graph, reading, stats, tree, why, workers
+from abathur.tasks import checks, critical, graph, of_projects, reading, stats, tree, why, workers
 from abathur.tasks.new import integer, seconds
 from abathur.tasks.views import CriticalPath, Stats, Tree, Why, WorkerInfo
 from abathur.tasks.watch import Watch
@@ -90,9 +90,19 @@ class Looking:
             total[key] = total.get(key, 0) + n
         return total
 
-    async def outlook(self, agent_types: Iterable[str]) -> tuple[bool, float | None]:
+    async def outlook(
+        self, agent_types: Iterable[str], projects: Iterable[str] | None = None
+    ) -> tuple[bool, float | None]:
         """Whether a claim would find something now, and else after how many seconds it may; for runners."""
-        return await self._engine.read(reading.outlook, checks.types_of(agent_types))
+        return await self._engine.read(
+            reading.outlook, checks.types_of(agent_types), checks.projects_of(projects)
+        )
+
+    async def any_left(self, agent_types: Iterable[str], projects: Iterable[str]) -> bool:
+        """Whether projects have tasks of these types that are ready, scheduled or running; for runners."""
+        return await self._engine.read(
+            of_projects.is_any_left, checks.projects_of(projects) or (), checks.types_of(agent_types)
+        )
 
     async def still_held(self, claims: Iterable[Claim]) -> set[tuple[str, int]]:
         """The (task id, fence) of those claims that still hold; for runners."""

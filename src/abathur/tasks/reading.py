@@ -9,6 +9,7 @@ from abathur import payload, times
 from abathur.errors import UnknownTaskError
 from abathur.models import Attempt, Progress, Task
 from abathur.script import Script, Statement
+from abathur.tasks import of_projects
 
 
 def ids_json(ids: Sequence[str]) -> str:
@@ -144,13 +145,19 @@ def counts() -> Script[list[tuple[str, str, int]]]:
     return [(row["agent_type"], row["status"], row["n"]) for row in rows]
 
 
-def outlook(agent_types: Sequence[str], now: int) -> Script[tuple[bool, float | None]]:
+def outlook(
+    agent_types: Sequence[str], projects: Sequence[str] | None, now: int
+) -> Script[tuple[bool, float | None]]:
     """Whether a claim would find or move something now, and else in how many seconds it may."""
     (due,) = yield Statement("tasks.next_due")
     (expiry,) = yield Statement("tasks.next_expiry")
     moments = [row["at"] for row in (due, expiry) if row["at"] is not None]
     if moments and min(moments) <= now:
         return True, 0.0
+    if projects is not None:
+        if (yield from of_projects.is_any_ready(projects, agent_types)):
+            return True, 0.0
+        agent_types = ()
     for agent_type in agent_types:
         if (yield Statement("tasks.ready", agent_type=agent_type, limit=1)):
             return True, 0.0

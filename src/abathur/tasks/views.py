@@ -39,6 +39,12 @@ class WorkerInfo:
     """When it last said that it is there; it does so every 15 s or so."""
     running: int
     """Tasks of its agent types that are held under its name."""
+    projects: tuple[str, ...] | None = None
+    """The projects whose tasks it takes; None means any task."""
+
+    def takes(self, project: str | None) -> bool:
+        """Whether it takes tasks of a project; of None: tasks that belong to none."""
+        return self.projects is None or project in self.projects
 
 
 @frozen(kw_only=True)

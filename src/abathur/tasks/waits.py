@@ -40,6 +40,7 @@ class Node(NamedTuple):
     run_at: int | None
     estimated_duration_seconds: float | None
     error: str | None
+    project_id: str | None
 
     @property
     def state(self) -> TaskState:

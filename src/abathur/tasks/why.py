@@ -93,8 +93,7 @@ def _running(task: Node, now: int) -> Script[list[Reason]]:
         f" cut off. The next claim of any worker takes it away and {again}."
     )
     crew, _ = yield from workers.read(now)
-    reasons = [Reason(code="expired", text=text, data=data)]
-    return reasons + ([] if crew.of(task.agent_type) else [_no_worker(task.agent_type, crew, now)])
+    return [Reason(code="expired", text=text, data=data), *_missing(task, crew, now)]
 
 
 def _passed(since: datetime | None, now: int) -> str:
@@ -128,18 +127,15 @@ def _scheduled(task: Node, now: int) -> Script[list[Reason]]:
         return [Reason(code="scheduled", text=text, data=data)]
     text = f"Its time came {ago(now - until)} ({clock(until)}). The next claim of any worker makes it ready."
     crew, _ = yield from workers.read(now)
-    reasons = [Reason(code="due", text=text, data=data)]
-    return reasons + ([] if crew.of(task.agent_type) else [_no_worker(task.agent_type, crew, now)])
+    return [Reason(code="due", text=text, data=data), *_missing(task, crew, now)]
 
 
 def _ready(task: Node, now: int) -> Script[list[Reason]]:
-    reasons = []
     crew, held = yield from workers.read(now)
-    able = crew.of(task.agent_type)
-    if not able:
-        reasons.append(_no_worker(task.agent_type, crew, now))
-    elif workers.are_busy(able, task.agent_type, held):
-        slots = crew.slots(task.agent_type)
+    reasons = _missing(task, crew, now)
+    able = crew.able(task.agent_type, task.project_id)
+    if able and workers.are_busy(able, task.agent_type, held):
+        slots = workers.slots(able, task.agent_type)
         names = tuple(sorted({worker.name for worker in able}))
         text = (
             f"All {slots} slots for agent type {task.agent_type!r} are busy ({slots} of {slots}), those of"
@@ -168,10 +164,16 @@ def _queued(task: Node, n: int, *, free: bool) -> Reason:
     return Reason(code="queued", text=text, data={"agent_type": task.agent_type, "ahead": n, "more": more})
 
 
-def _no_worker(agent_type: str, crew: workers.Crew, now: int) -> Reason:
-    """That no live worker handles an agent type, and which ones there are."""
-    gone = [worker for worker in crew.gone if agent_type in worker.agent_types]
-    text = f"No live worker handles agent type {agent_type!r}. "
+def _missing(task: Node, crew: workers.Crew, now: int) -> list[Reason]:
+    """That no live worker would take a task, and which ones there are; nothing if one would."""
+    agent_type, project = task.agent_type, task.project_id
+    if crew.able(agent_type, project):
+        return []
+    gone = [worker for worker in crew.gone if agent_type in worker.agent_types and worker.takes(project)]
+    text = f"No live worker handles agent type {agent_type!r}"
+    if crew.of(agent_type):  # those that do take the tasks of other projects
+        text += " for tasks without a project" if project is None else f" for project {project!r}"
+    text += ". "
     if gone:
         seen = max(worker.seen_at for worker in gone)
         last = next(worker for worker in gone if worker.seen_at == seen)
@@ -179,11 +181,8 @@ def _no_worker(agent_type: str, crew: workers.Crew, now: int) -> Reason:
     there = [f"{worker.name!r} ({', '.join(worker.agent_types)})" for worker in crew.live]
     text += f"Live: {listed(there)}." if there else "No worker at all is live."
     text += " Programs that claim without a Runner are not counted."
-    return Reason(
-        code="no_worker",
-        text=text,
-        data={"agent_type": agent_type, "live": crew.live, "gone": tuple(gone)},
-    )
+    data = {"agent_type": agent_type, "project": project, "live": crew.live, "gone": tuple(gone)}
+    return [Reason(code="no_worker", text=text, data=data)]
 
 
 # -- ended -------------------------------------------------------------------------------------

@@ -34,6 +34,8 @@ class Announcement:
     concurrency: int
     host: str
     pid: int
+    projects: tuple[str, ...] | None = None
+    """Of which projects it takes tasks; None means any."""
 
 
 def announce(who: Announcement, first: bool, now: int) -> Script[None]:
@@ -53,6 +55,7 @@ def announce(who: Announcement, first: bool, now: int) -> Script[None]:
         concurrency=who.concurrency,
         host=who.host,
         pid=who.pid,
+        projects=None if who.projects is None else payload.batch(who.projects),
         now=now,
     )
 
@@ -70,16 +73,21 @@ class Crew:
     gone: tuple[WorkerInfo, ...]
 
     def of(self, agent_type: str) -> tuple[WorkerInfo, ...]:
-        """The live workers that handle an agent type."""
+        """The live workers that handle an agent type, whatever their projects."""
         return tuple(worker for worker in self.live if agent_type in worker.agent_types)
+
+    def able(self, agent_type: str, project: str | None) -> tuple[WorkerInfo, ...]:
+        """The live workers that handle an agent type, and take tasks of a project, or of none."""
+        return tuple(worker for worker in self.of(agent_type) if worker.takes(project))
 
     def slots(self, agent_type: str) -> int:
         """How many tasks of an agent type the live workers could run at a time."""
-        return sum(
-            worker.limits.get(agent_type, worker.concurrency)
-            for worker in self.live
-            if agent_type in worker.agent_types
-        )
+        return slots(self.of(agent_type), agent_type)
+
+
+def slots(workers: Sequence[WorkerInfo], agent_type: str) -> int:
+    """How many tasks of an agent type these workers could run at a time."""
+    return sum(worker.limits.get(agent_type, worker.concurrency) for worker in workers)
 
 
 def read(now: int) -> Script[tuple[Crew, Mapping[tuple[str, str], int]]]:
@@ -114,7 +122,13 @@ def _worker(row: Any, held: Mapping[tuple[str, str], int]) -> WorkerInfo:
         started_at=times.moment(row["started_at"]) or times.EPOCH,
         seen_at=times.moment(row["seen_at"]) or times.EPOCH,
         running=sum(held.get((row["name"], agent_type), 0) for agent_type in agents),
+        projects=_projects(row["projects"]),
     )
+
+
+def _projects(text: Any) -> tuple[str, ...] | None:
+    found = payload.decode_stored(text)
+    return tuple(map(str, found)) if isinstance(found, list) else None
 
 
 def are_busy(workers: Sequence[WorkerInfo], agent_type: str, held: Mapping[tuple[str, str], int]) -> bool:

@@ -124,7 +124,7 @@ ORDER BY t.id LIMIT :limit
 -- states: how tasks stand and what their handlers last said, by id.
 SELECT t.id, t.agent_type, t.status, t.summary, t.rank, t.parent_task_id, t.attempt, t.max_attempts, t.worker,
        t.started_at, t.lease_expires_at, t.run_at, t.estimated_duration_seconds, substr(t.error_message, 1, 500) AS error,
-       p.fraction, p.message, p.updated_at
+       t.project_id, p.fraction, p.message, p.updated_at
 FROM jsonb_array_elements_text(CAST(:ids AS jsonb)) AS wanted (value)
 JOIN tasks AS t ON t.id = wanted.value
 LEFT JOIN task_progress AS p ON p.task_id = t.id

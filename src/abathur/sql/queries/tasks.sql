@@ -80,6 +80,24 @@ SELECT id, rank FROM tasks WHERE status = 'ready' AND agent_type = :agent_type O
 -- next_ready_type: the next agent type that has ready tasks, by one look into the index.
 SELECT MIN(agent_type) AS agent_type FROM tasks WHERE status = 'ready' AND agent_type > :after
 
+-- ready_of: the next ready tasks of one agent type of one project.
+SELECT id, rank FROM tasks WHERE status = 'ready' AND project_id = :project AND agent_type = :agent_type
+ORDER BY rank, id LIMIT :limit
+-- locking FOR NO KEY UPDATE SKIP LOCKED
+
+-- next_ready_type_of: the next agent type of which a project has ready tasks, by one look into the index.
+SELECT MIN(agent_type) AS agent_type FROM tasks
+WHERE status = 'ready' AND project_id = :project AND agent_type > :after
+
+-- left_of: whether a project has tasks of an agent type that are to run yet.
+SELECT EXISTS (SELECT 1 FROM tasks WHERE status = 'ready' AND project_id = :project AND agent_type = :agent_type)
+    OR EXISTS (SELECT 1 FROM tasks
+               WHERE status = 'running' AND project_id = :project AND agent_type = :agent_type)
+    OR EXISTS (SELECT 1 FROM tasks
+               WHERE status = 'scheduled' AND project_id = :project AND agent_type = :agent_type)
+    OR EXISTS (SELECT 1 FROM tasks
+               WHERE status = 'pending' AND project_id = :project AND agent_type = :agent_type) AS is_left
+
 -- next_due: when the next scheduled task comes due.
 SELECT MIN(run_at) AS at FROM tasks WHERE status = 'scheduled'
 

@@ -1,0 +1,290 @@
+"""Indexing jobs in the registry: a task, whose parts are one that walks and one for each batch of files.
+
+    job (agent type abathur.index) waits for
+    ├── plan (abathur.index.plan): walks, and makes the batches
+    └── batch (abathur.index.batch): reads some files, and writes their chunks
+
+At most three jobs run at a time; any other follows one of these, as a dependency of its plan, so that
+whichever way that one ends, the next begins by the same commit. Nothing polls, and nothing is in memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from attrs import define, frozen
+
+from abathur import payload, times
+from abathur.errors import InvalidInputError
+from abathur.models import Prerequisite
+from abathur.script import Row, Script, Statement
+from abathur.states import COMPLETED, TERMINAL
+from abathur.tasks import NewTask, dependencies, new_task, reading, submit
+from abathur.tasks.new import make_edges
+
+JOB: Final = "abathur.index"
+PLAN: Final = "abathur.index.plan"
+BATCH: Final = "abathur.index.batch"
+
+REASONS: Final = ("binary", "unreadable", "other")
+"""Why files of a batch were skipped, as its result counts them."""
+AT_A_TIME: Final = 3
+"""Jobs that run at the same time; the others are queued."""
+ATTEMPTS: Final = 5
+"""Of a plan or a batch: a process that is killed has used one."""
+
+
+@frozen
+class Request:
+    """What is to be indexed, and the tasks for it."""
+
+    project_id: str
+    root: str
+    scope: str
+    """Below the root; empty for all of it."""
+    force: bool
+    job: NewTask
+    plan: NewTask
+
+
+def request(project_id: str, root: str, scope: str, *, force: bool, actor: str) -> Request:
+    """Make the tasks of a job, before any transaction."""
+    place = f"{root}/{scope}" if scope else root
+    given = {"project_id": project_id, "root": root, "scope": scope, "force": force}
+    common: dict[str, Any] = {"project": project_id, "created_by": actor, "source": JOB, "input": given}
+    plan = new_task(
+        f"Find what to index in {place}",
+        agent_type=PLAN,
+        ref="plan",
+        parent="job",
+        max_attempts=ATTEMPTS,
+        **common,
+    )
+    job = new_task(
+        f"Index {place}",
+        agent_type=JOB,
+        ref="job",
+        depends_on=[Prerequisite("plan", "fail")],
+        max_attempts=ATTEMPTS,
+        **common,
+    )
+    return Request(project_id, root, scope, force, job, plan)
+
+
+def batches(given: Mapping[str, Any], job_id: str, parts: Sequence[Sequence[str]]) -> list[NewTask]:
+    """The tasks for the files of a job."""
+    return [
+        new_task(
+            f"Index {len(paths)} files of {given['root']}, from {paths[0]}"[:1_000],
+            agent_type=BATCH,
+            input={**given, "paths": list(paths)},
+            parent=job_id,
+            project=given["project_id"],
+            created_by=f"task:{job_id}",
+            source=JOB,
+            max_attempts=ATTEMPTS,
+        )
+        for paths in parts
+    ]
+
+
+# -- which jobs run ----------------------------------------------------------------------------
+
+
+@define
+class _Job:
+    """A job that has not ended."""
+
+    id: str
+    plan_id: str
+    root: str
+    scope: str
+    follows: tuple[str, ...]
+    """Those before it in its chain: with one of them cancelled, it still waits for the others."""
+
+
+@define
+class Lanes:
+    """The open jobs in chains: each waits for those before it, so as many run as there are chains."""
+
+    jobs: list[_Job]
+    """The oldest first."""
+
+    def __attrs_post_init__(self) -> None:
+        there = {job.id for job in self.jobs}
+        for job in self.jobs:
+            job.follows = tuple(one for one in job.follows if one in there)
+
+    @property
+    def running(self) -> int:
+        """How many jobs do not wait for another one."""
+        return sum(not job.follows for job in self.jobs)
+
+    def place(self, root: str, scope: str) -> tuple[str, ...]:
+        """The chain that a new job follows, if any: that of its own files, or the shortest."""
+        before = {one for job in self.jobs for one in job.follows}
+        chains = [(*job.follows, job.id) for job in self.jobs if job.id not in before]
+        same = [job.id for job in self.jobs if job.root == root and overlap(job.scope, scope)]
+        if same:
+            return next(chain for chain in chains if same[-1] in chain)
+        return () if self.running < AT_A_TIME else min(chains, key=len)
+
+    def next(self) -> _Job | None:
+        """The job that may begin although those before it have not ended, because there is room."""
+        if self.running >= AT_A_TIME:
+            return None
+        return next((job for job in self.jobs if job.follows and not self._is_bound(job)), None)
+
+    def _is_bound(self, job: _Job) -> bool:
+        """Whether one of those before it is about the same files."""
+        return any(
+            one.root == job.root and overlap(one.scope, job.scope)
+            for one in self.jobs
+            if one.id in job.follows
+        )
+
+
+def overlap(one: str, other: str) -> bool:
+    """Whether one of two scopes lies in the other."""
+    shorter, longer = sorted((one, other), key=len)
+    return not shorter or shorter == longer or longer.startswith(shorter + "/")
+
+
+def start(asked: Request, now: int) -> Script[str]:
+    """Make a job, or find the one that does the same already; returns its id."""
+    yield Statement("batches.lock_edges")  # two requests at once must see each other
+    jobs = yield from _open_jobs()
+    for job in jobs:
+        if (job["project_id"], job["root"], job["scope"]) == (
+            asked.project_id,
+            asked.root,
+            asked.scope,
+        ) and job["force"] >= asked.force:
+            return str(job["id"])
+    lanes = _lanes(jobs)
+    yield from _let_go(lanes, now)
+    follows = lanes.place(asked.root, asked.scope)
+    asked.plan.edges = make_edges(Prerequisite(one, "ignore") for one in follows)
+    yield from submit.enqueue([asked.job, asked.plan], now)
+    yield Statement(
+        "index_jobs.insert",
+        id=asked.job.id,
+        plan_id=asked.plan.id,
+        project_id=asked.project_id,
+        root=asked.root,
+        scope=asked.scope,
+        force=int(asked.force),
+        follows=payload.batch(follows),
+    )
+    return asked.job.id
+
+
+def close(job_id: str, now: int) -> Script[None]:
+    """A job is done, and another one may begin."""
+    yield Statement("batches.lock_edges")
+    yield Statement("index_jobs.close", id=job_id)
+    yield from _let_go(_lanes((yield from _open_jobs())), now)
+
+
+def _open_jobs() -> Script[list[Row]]:
+    """Those that have not ended; of the others it is written down that they have."""
+    rows = yield Statement("index_jobs.open")
+    ended = [row["id"] for row in rows if row["status"] is None or row["status"] in TERMINAL]
+    if ended:
+        yield Statement("index_jobs.close", rows=[{"id": one} for one in ended])
+        yield Statement("index_jobs.forget")
+    return [row for row in rows if row["id"] not in ended]
+
+
+def _lanes(rows: Sequence[Row]) -> Lanes:
+    return Lanes(
+        [
+            _Job(row["id"], row["plan_id"], row["root"], row["scope"], tuple(payload.decode(row["follows"])))
+            for row in rows
+        ]
+    )
+
+
+def _let_go(lanes: Lanes, now: int) -> Script[None]:
+    """Let queued jobs begin as long as there is room for them."""
+    while job := lanes.next():
+        # As if those before it had ended; for it and for those behind it, which follow it alone from now on.
+        freed = [one for one in lanes.jobs if one is job or job.id in one.follows]
+        before = job.follows
+        yield from dependencies.unblock(
+            [(one, COMPLETED) for one in before], now, only={one.plan_id for one in freed}
+        )
+        for one in freed:
+            one.follows = tuple(other for other in one.follows if other not in before)
+            yield Statement("index_jobs.set_follows", id=one.id, follows=payload.batch(one.follows))
+
+
+# -- what a job does ---------------------------------------------------------------------------
+
+
+def spread(job_id: str, plan: Mapping[str, Any], parts: Sequence[NewTask], now: int) -> Script[bool]:
+    """Make the batches of a job, once; False if the job has ended or has its batches already."""
+    row = yield from one(job_id)
+    if row["plan"] is not None or row["status"] in TERMINAL:
+        return False
+    yield Statement("index_jobs.set_plan", id=job_id, plan=payload.encode(dict(plan), "the plan"))
+    if parts:
+        yield from submit.enqueue(parts, now)
+        yield from _wait_for(job_id, [part.id for part in parts], now)
+    return True
+
+
+def _wait_for(job_id: str, ids: Sequence[str], now: int) -> Script[None]:
+    """Let a job, which is blocked by its plan, wait for tasks that were just made: there can be no circle."""
+    at = times.iso(now)
+    job = yield from reading.brief(job_id)
+    yield Statement(
+        "dependencies.add",
+        rows=[
+            {
+                "id": edge.id,
+                "dependent": job_id,
+                "prerequisite": edge.prerequisite,
+                "created_at": at,
+                "resolved_at": None,
+                "on_failure": edge.on_failure,
+            }
+            for edge in make_edges(Prerequisite(one, "ignore") for one in ids)
+        ],
+    )
+    yield from dependencies.weigh(Counter(ids))
+    yield Statement("tasks.meet", id=job_id, unmet=job["unmet"] + len(ids), status=job["status"], at=at)
+
+
+def one(job_id: str) -> Script[Row]:
+    """A job. Raises InvalidInputError for what is none."""
+    rows = yield Statement("index_jobs.one", id=job_id)
+    if not rows:
+        raise InvalidInputError(
+            f"There is no indexing job with the id {job_id!r}.",
+            "Expected one that `start_indexing` has returned, and that was not pruned since.",
+            "List them with `db.projects.indexings()` or `abathur index --jobs`.",
+        )
+    return rows[0]  # type: ignore[no-any-return]
+
+
+def has_ended(job_id: str) -> Script[bool]:
+    """Whether a job has ended, so that there is no use in doing its batches."""
+    return (yield from one(job_id))["status"] in TERMINAL
+
+
+def done(job_id: str) -> Script[dict[str, Row]]:
+    """What the batches of a job have done so far, by their status."""
+    rows = yield Statement("index_jobs.done", id=job_id)
+    return {row["status"]: row for row in rows}
+
+
+def recent(project_id: str | None, limit: int) -> Script[list[str]]:
+    """The last jobs of a project, or of all, the newest first."""
+    if project_id is None:
+        rows = yield Statement("index_jobs.last", limit=limit)
+    else:
+        rows = yield Statement("index_jobs.recent", project_id=project_id, limit=limit)
+    return [row["id"] for row in rows]

@@ -1,0 +1,47 @@
+-- insert: a new job.
+INSERT INTO index_jobs (id, plan_id, project_id, root, scope, force, open, follows)
+VALUES (:id, :plan_id, :project_id, :root, :scope, :force, 1, :follows)
+
+-- open: the jobs that may not have ended, the oldest first, with the status of their tasks.
+SELECT j.id, j.plan_id, j.project_id, j.root, j.scope, j.force, j.follows, t.status
+FROM index_jobs AS j LEFT JOIN tasks AS t ON t.id = j.id WHERE j.open = 1 ORDER BY j.id
+
+-- one: a job, and its task.
+SELECT j.id, j.plan_id, j.project_id, j.root, j.scope, j.force, j.follows, j.plan, t.status, t.error_message,
+       p.status AS plan_status, p.error_message AS plan_error, r.database_name
+FROM index_jobs AS j
+JOIN tasks AS t ON t.id = j.id
+LEFT JOIN tasks AS p ON p.id = j.plan_id
+LEFT JOIN projects AS r ON r.id = j.project_id
+WHERE j.id = :id
+
+-- last: the last jobs of all projects, the newest first.
+SELECT j.id FROM index_jobs AS j JOIN tasks AS t ON t.id = j.id ORDER BY j.id DESC LIMIT :limit
+
+-- recent: the last jobs of a project, the newest first.
+SELECT j.id FROM index_jobs AS j JOIN tasks AS t ON t.id = j.id WHERE j.project_id = :project_id ORDER BY j.id DESC LIMIT :limit
+
+-- close: a job has ended.
+UPDATE index_jobs SET open = 0 WHERE id = :id
+
+-- set_follows: which jobs a job waits for.
+UPDATE index_jobs SET follows = :follows WHERE id = :id
+
+-- forget: jobs whose tasks were pruned.
+DELETE FROM index_jobs WHERE open = 0 AND NOT EXISTS (SELECT 1 FROM tasks AS t WHERE t.id = index_jobs.id)
+
+-- set_plan: what the walk of a job has found.
+UPDATE index_jobs SET plan = :plan WHERE id = :id
+
+-- done: what the batches of a job have done so far.
+SELECT t.status, count(*) AS batches, max(t.error_message) AS error,
+       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'files' AS bigint)), 0) AS bigint) AS files,
+       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'indexed' AS bigint)), 0) AS bigint) AS indexed,
+       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'unchanged' AS bigint)), 0) AS bigint) AS unchanged,
+       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'removed' AS bigint)), 0) AS bigint) AS removed,
+       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'chunks' AS bigint)), 0) AS bigint) AS chunks,
+       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'binary' AS bigint)), 0) AS bigint) AS binary,
+       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'unreadable' AS bigint)), 0) AS bigint) AS unreadable,
+       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'other' AS bigint)), 0) AS bigint) AS other
+FROM tasks AS t LEFT JOIN task_content AS c ON c.task_id = t.id
+WHERE t.parent_task_id = :id AND t.agent_type = 'abathur.index.batch' GROUP BY t.status

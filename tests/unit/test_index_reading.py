@@ -1,0 +1,129 @@
+"""One file: its text, or the reason why it has none; never an error, and never a wait."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from abathur.projects.index.reading import UNKNOWN, decoded, open_files, read
+
+
+def put(path: Path, data: bytes, *, age: float = 60) -> str:
+    path.write_bytes(data)
+    then = time.time_ns() - int(age * 1e9)
+    os.utime(path, ns=(then, then))
+    return str(path)
+
+
+def test_a_text_is_read_with_what_tells_that_it_has_changed(tmp_path):
+    path = put(tmp_path / "a.py", b"def f():\n    pass\n")
+    found = read(path)
+    assert (found.text, found.skipped, found.size) == ("def f():\n    pass\n", None, 18)
+    assert found.mtime_ns == os.stat(path).st_mtime_ns
+    assert found.sha256 == hashlib.sha256(b"def f():\n    pass\n").hexdigest()
+    assert read(put(tmp_path / "empty", b"")).text == ""
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"plain", "plain"),
+        ("größe 日本".encode(), "größe 日本"),
+        (b"\xef\xbb\xbfbom", "bom"),
+        ("größe".encode("utf-16"), "größe"),
+        ("größe".encode("utf-16-be", "strict"), None),  # without its mark it is full of NUL
+        (b"\xfe\xff" + "größe".encode("utf-16-be"), "größe"),
+        (b"caf\xe9 au lait", "caf\ufffd au lait"),
+        (b"cut off \xe6\x97", "cut off \ufffd"),
+        (b"\xed\xa0\x80 surrogate", "\ufffd\ufffd\ufffd surrogate"),
+        (b"nul \0 inside", None),
+        (b"\x7fELF\x02\x01\x01\0\0", None),
+        (b"\xff\xfe\0\0", None),
+        (b"\r\nmac\rline\x0b\x0c", "\r\nmac\rline\x0b\x0c"),
+    ],
+)
+def test_bytes_become_text_that_any_database_can_hold(data, text):
+    found = decoded(data)
+    assert found == text
+    if found is not None:
+        assert "\0" not in found
+        found.encode()
+
+
+def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(put(tmp_path / "a", b"x"))
+    began = time.monotonic()
+    assert read(str(tmp_path / "pipe")).skipped == "special"
+    assert read(str(tmp_path / "link")).skipped == "special"
+    assert read(str(tmp_path)).skipped == "special"
+    assert read(str(tmp_path / "nothing")).skipped == "gone"
+    assert read(str(tmp_path / "a" / "below")).skipped == "unreadable"
+    assert time.monotonic() - began < 5
+
+
+def test_a_file_that_cannot_be_read_is_skipped(tmp_path):
+    if not os.path.exists("/proc/self/mem"):
+        pytest.skip("nothing here that even root cannot read")
+    assert read("/proc/self/mem").skipped == "unreadable"
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    path = put(tmp_path / "a", b"x" * 101)
+    assert read(path, largest=100).skipped == "oversized"
+    assert read(path, largest=101).text == "x" * 101
+    with (tmp_path / "huge").open("wb") as file:
+        file.truncate(1 << 40)  # a hole of a terabyte
+    assert read(str(tmp_path / "huge")).skipped == "oversized"
+
+
+def test_a_change_of_this_moment_may_not_be_the_last_one_so_its_time_is_not_trusted(tmp_path):
+    assert read(put(tmp_path / "a", b"x", age=0)).mtime_ns == UNKNOWN
+    assert read(put(tmp_path / "b", b"x", age=-3600)).mtime_ns == UNKNOWN  # nor one of the future
+    assert read(put(tmp_path / "c", b"x", age=10)).mtime_ns != UNKNOWN
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_looked_at_again_next_time(tmp_path):
+    path = put(tmp_path / "growing", b"start\n")
+    began, stop = threading.Event(), threading.Event()
+
+    def grow() -> None:
+        with open(path, "ab", buffering=0) as file:
+            while not stop.is_set():
+                file.write(b"more\n")
+                began.set()
+
+    writer = threading.Thread(target=grow)
+    writer.start()
+    try:
+        began.wait()
+        for _ in range(20):
+            found = read(path, largest=1 << 30)
+            assert found.mtime_ns == UNKNOWN
+            assert found.text is not None
+            assert found.text.startswith("start\n")
+    finally:
+        stop.set()
+        writer.join()
+
+
+def test_the_file_of_a_database_that_this_process_has_open_is_not_opened(tmp_path):
+    path = tmp_path / "looks_like.txt"
+    connection = sqlite3.connect(path)
+    try:
+        connection.execute("CREATE TABLE t (x)")
+        connection.commit()
+        live = open_files()
+        seen = os.stat(path)
+        assert (seen.st_dev, seen.st_ino) in live
+        assert read(str(path), live=live).skipped == "binary"
+        assert read(str(path), live=live).sha256 == ""
+    finally:
+        connection.close()
+    assert (seen.st_dev, seen.st_ino) not in open_files()
