@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "enqueue", "list", "show", "why", "tree", "critical-path", "cancel", "retry", "stats",
     ),
     "Workers": ("run", "workers"),
+    "Servers": ("serve nats",),
     "Projects": tuple(
         f"projects {name}"
         for name in ("list", "show", "resolve", "create", "rename", "adopt", "repair", "doctor")

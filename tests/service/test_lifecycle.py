@@ -1,4 +1,4 @@
-"""A service is made in several forms, starts once, cleans up after itself, and leaves open what was passed in."""
+"""A service is made in several forms, cleans up after itself, and leaves open what was passed in."""
 
 from __future__ import annotations
 
