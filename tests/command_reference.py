@@ -31,6 +31,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "The trail": ("audit verify", "audit list", "audit head"),
     "Operating": ("backup", "move", "doctor", "prune", "completion"),
+    "Destroying": ("purge", "reset", "drop"),
     "See it work": ("demo",),
 }  # fmt: skip
 """The headings of the page and the commands below each, as far as they exist."""

@@ -171,6 +171,57 @@ async def _(directory: Path) -> None:
         await db.tasks.wait(task, timeout=0.05)
 
 
+# -------------------------------------------------------------------------- rows and keys of plugins
+
+QUOTES = {
+    "table": "quotes",
+    "fields": {"text": {"type": "text", "required": True}, "author": {"type": "string"}},
+}
+
+
+@provokes(errors.RowValidationError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        store = db.rows.for_plugin("quotes")
+        await store.register(QUOTES)
+        await store.insert("quotes", {"text": "x", "autor": "y"})
+
+
+@provokes(errors.UnknownTableError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        await db.rows.for_plugin("quotes").register(QUOTES)
+        await db.rows.for_plugin("trivia").search("quotes")
+
+
+@provokes(errors.MissingFieldError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        await db.rows.for_plugin("quotes").delete("quotes")
+
+
+@provokes(errors.RowSchemaConflictError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        store = db.rows.for_plugin("quotes")
+        await store.register({"table": "quotes", "fields": {"score": {"type": "integer"}}})
+        await store.register({"table": "quotes", "fields": {"score": {"type": "string"}}})
+
+
+@provokes(errors.RowConflictError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        store = db.rows.for_plugin("quotes")
+        await store.register({**QUOTES, "unique": ["text"]})
+        await store.insert("quotes", [{"text": "x"}, {"text": "x"}])
+
+
+@provokes(errors.ValueTooLargeError)
+async def _(directory: Path) -> None:
+    async with at(directory) as db:
+        await db.rows.for_plugin("quotes").kv.set("page", "x" * 70_000)
+
+
 # ------------------------------------------------------------------------------- when and where
 
 

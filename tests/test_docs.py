@@ -86,7 +86,15 @@ def test_every_link_of_the_readme_and_the_docs_leads_somewhere_on_github_too():
 # --------------------------------------------------------------------------------------- reference
 
 DIRECTIVE = re.compile(r"^::: (\S+)$", re.MULTILINE)
-PUBLIC = ("abathur", "abathur.errors", "abathur.moving", "abathur.schema", "abathur.script", "abathur.tasks")
+PUBLIC = (
+    "abathur",
+    "abathur.chat",
+    "abathur.errors",
+    "abathur.moving",
+    "abathur.schema",
+    "abathur.script",
+    "abathur.tasks",
+)
 NOT_FOR_USERS = {"abathur.script": {"drive", "drive_async", "start", "takes_now"}}  # for engines and tests
 
 
@@ -155,7 +163,7 @@ def test_everything_in_the_reference_says_what_it_is():
 
 
 HANDED_OUT = {"Task", "Claim", "Attempt", "Progress", "AuditEntry", "AuditReport", "PrerequisiteState"}
-FIELDS = HANDED_OUT | {"Report", "Plan", "Conflict"}
+FIELDS = HANDED_OUT | {"Report", "Plan", "Conflict", "Key", "Recorded", "Refused"}
 
 
 def test_every_field_of_a_value_that_is_handed_out_says_what_it_means():
@@ -172,7 +180,7 @@ def test_every_field_of_a_value_that_is_handed_out_says_what_it_means():
     none_of(problems, "Write a docstring below these fields:")
 
 
-@pytest.mark.parametrize("name", ["Database", "Runner", "Statement", "Prerequisite"])
+@pytest.mark.parametrize("name", ["BotDatabase", "Database", "Runner", "Statement", "Prerequisite"])
 def test_every_argument_of_what_users_make_is_explained(name):
     path = f"abathur.{name}"
     _explained(path, referred()[path])
@@ -181,6 +189,10 @@ def test_every_argument_of_what_users_make_is_explained(name):
 def test_every_argument_of_what_a_schema_is_declared_with_is_explained():
     for name, thing in public("abathur.schema").items():
         _explained(f"abathur.schema.{name}", thing)
+
+
+def test_every_argument_of_an_event_of_the_chat_is_explained():
+    _explained("abathur.chat.Event", importlib.import_module("abathur.chat").Event)
 
 
 def test_every_argument_of_enqueue_is_explained():

@@ -5,6 +5,7 @@ from typing import assert_type
 
 from abathur import (
     AuditReport,
+    BotDatabase,
     Claim,
     Context,
     CriticalPath,
@@ -23,6 +24,8 @@ from abathur import (
     Why,
     WorkerInfo,
 )
+from abathur.chat import BotDatabase as FoundInChat
+from abathur.chat import Event, Recorded
 
 
 async def use(db: Database) -> None:
@@ -71,3 +74,19 @@ def run(db: Database) -> Runner:
         return {"task": ctx.task.id}
 
     return runner
+
+
+async def chat(db: Database) -> None:
+    event = Event("user.joined", {"username": "alice"}, ("a stream", 7))
+    assert_type(await db.chat.record([event]), Recorded)
+    assert_type((await db.chat.record([event])).stored, int)
+    assert_type(await db.chat.enqueue("hello", max_retries=5), int)
+    assert_type(await db.chat.mark_sent(1), bool)
+
+
+async def bot() -> None:
+    db: FoundInChat = BotDatabase("bot.db", durability="normal")
+    await db.connect()
+    assert_type(db.is_connected, bool)
+    assert_type(await db.get_top_chatters(), list[tuple[str, int]])
+    await db.close()

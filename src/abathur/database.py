@@ -16,6 +16,7 @@ from abathur._version import __version__
 from abathur.chat.api import Chat
 from abathur.chat.tables import CHAT
 from abathur.closing import Closing, last_moment, probe
+from abathur.destroying import Destroying
 from abathur.engines.base import Engine, GivenClock, Progress
 from abathur.engines.opening import make_engine
 from abathur.errors import (
@@ -46,7 +47,7 @@ T = TypeVar("T")
 ENVIRONMENT: Final = "ABATHUR_ENVIRONMENT"
 
 
-class Database:
+class Database(Destroying):
     """One database, in a file, in memory, or on a PostgreSQL server.
 
     ``Database("agents.db")``, a Path, ``":memory:"``, ``"sqlite:///agents.db"`` or
@@ -134,24 +135,32 @@ class Database:
         await self._open()
         return await self._initialize(self._environment, verify=verify)
 
-    async def receive(self, environment: str, admit: ScriptFunction[object], *args: Any) -> migrate.Report:
+    async def receive(
+        self, environment: str, schemas: Sequence[Schema], admit: ScriptFunction[object], *args: Any
+    ) -> migrate.Report:
         """Open it as the target of a move, also where one was interrupted; `abathur.moving` calls this.
 
-        environment: that of the source. admit: a script that raises where nothing may be moved to, before
-        anything is made there; it is called with the name, the dialect, the schemas and `args`.
+        environment: that of the source. schemas: what is declared there, as its `declared` says. admit: a
+        script that raises where nothing may be moved to, before anything is made there; it is called with the
+        name, the dialect, the schemas and `args`.
         """
         if self._environment not in (None, environment):
             raise EnvironmentMismatchError(self.name, environment, str(self._environment))
         if await self.exists():
-            await self._engine.read(admit, self._engine.name, self._engine.dialect, self._schemas, *args)
-        return await self._initialize(environment, receives=True)
+            await self._engine.read(admit, self._engine.name, self._engine.dialect, schemas, *args)
+        return await self._initialize(environment, schemas, receives=True)
 
     async def _initialize(
-        self, environment: str | None, *, verify: bool = False, receives: bool = False
+        self,
+        environment: str | None,
+        schemas: Sequence[Schema] | None = None,
+        *,
+        verify: bool = False,
+        receives: bool = False,
     ) -> migrate.Report:
         report = await migrate.migrate(
             self._engine,
-            self._schemas,
+            self._schemas if schemas is None else schemas,
             version=__version__,
             environment=environment,
             probe=probe,
@@ -160,7 +169,7 @@ class Database:
             adopt=self._adopt,
             project=self._project,
             receives=receives,
-            more=registry.declared,
+            more=None if receives else registry.declared,  # the registry of a target comes with its rows
         )
         self._environment = report.environment  # stores are made with the same
         if self._state == "open":  # it may have been closed meanwhile
@@ -355,7 +364,7 @@ class Database:
         ``auto_vacuum=INCREMENTAL`` (see `space`) stay as they are, and so does what is on a server.
         """
         self._ready()
-        return await space.shrunk(self._engine, progress)
+        return await space.give_back(self._engine, progress)
 
     @property
     def name(self) -> str:
@@ -364,8 +373,13 @@ class Database:
 
     @property
     def schemas(self) -> tuple[Schema, ...]:
-        """What is declared: the library's tables first, then the application's."""
+        """What the program declares: the library's tables first, then the application's."""
         return self._schemas
+
+    async def declared(self) -> tuple[Schema, ...]:
+        """The same, and what the database itself declares: the tables that plugins have registered."""
+        self._ready()
+        return (*self._schemas, *(await self._engine.read(registry.declared, self._engine.dialect)))
 
     @property
     def engine(self) -> Engine:

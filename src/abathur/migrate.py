@@ -387,8 +387,10 @@ async def _back_up(migration: Migration, path: Path, version: str) -> Path:
 
 
 def _tidy_up(path: Path) -> None:
-    """Remove all but the last copies."""
-    pattern = re.compile(re.escape(path.name) + r"\.before-.+-(\d{8}T\d{12}Z)\.db")
+    """Remove all but the last copies; those from before something was destroyed are not ours to remove."""
+    pattern = re.compile(
+        re.escape(path.name) + r"\.before-(?!drop-|reset-|purge-|prune-).+-(\d{8}T\d{12}Z)\.db"
+    )
     matches = ((pattern.fullmatch(other.name), other) for other in path.parent.iterdir())
     copies = sorted((match[1], other) for match, other in matches if match)
     for _, other in copies[:-BACKUPS_KEPT]:

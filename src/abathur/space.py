@@ -58,8 +58,8 @@ def shrink() -> Script[Space]:
     return (yield from space())
 
 
-async def shrunk(engine: Engine, progress: Progress | None) -> int:
-    """Give back all that can be given, in small transactions; returns how many bytes that were."""
+async def give_back(engine: Engine, progress: Progress | None) -> int:
+    """Shrink in small transactions, as long as it helps; returns how many bytes were given back."""
     at = before = await engine.read(space)
     while at.can_shrink and at.free:
         began = time.monotonic()

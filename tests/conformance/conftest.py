@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from abathur import Database
+from abathur.rows import Store
 from tests.conformance import tampering
 from tests.conformance.checks import QUERIES, check_invariants
 from tests.conformance.projects import world
+from tests.conformance.rows import FIELDS
 from tests.schemas import Prepared, place
 
 __all__ = ["world"]
@@ -179,3 +181,11 @@ def backup(engine: str, tmp_path: Path) -> Path:
     assert "backup" in ENGINES[engine]
     (tmp_path / "copies").mkdir()
     return tmp_path / "copies" / "copy.db"
+
+
+@pytest.fixture
+async def store(db: Database) -> Store:
+    """The rows of a plugin, with the table `items`."""
+    store = db.rows.for_plugin("quotes")
+    await store.register({"table": "items", "schema": {"fields": FIELDS}})
+    return store

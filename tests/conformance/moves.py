@@ -49,6 +49,7 @@ async def fill(db: Database, monkeypatch: Any) -> Filled:
     assert (await db.tasks.prune(Retention(cancelled=timedelta(0)))).audit_rows
     await _chat(db)
     await db.run(jobs.start, jobs.request("a project", "/somewhere", "", force=False, actor="x"))
+    await _plugins(db)
     await db.audit.checkpoint()
     (claim,) = await db.tasks.claim("w1", agent_types=["general"], lease=3600)
     await db.tasks.heartbeat(claim, progress=0.25, message="a quarter")
@@ -64,6 +65,15 @@ async def _chat(db: Database) -> None:
     await db.chat.log_command("b", "!kick a", result="error", timestamp=1.5, error="no")
 
 
+async def _plugins(db: Database) -> None:
+    store = db.rows.for_plugin("quotes")
+    fields = {"text": {"type": "text"}, "ratio": {"type": "float"}, "done": {"type": "boolean"}}
+    await store.register({"table": "quotes", "fields": fields, "indexes": ["text"]})
+    rows = [{"text": "ünïcode 🦋", "ratio": 1 / 3}, {"done": True, "ratio": 2}]
+    await store.insert("quotes", rows, request_id="r-1")
+    await store.kv.set("a key", {"of": ["a", "plugin"]}, ttl_seconds=3600)
+
+
 def _rows(schemas: Sequence[Schema]) -> Script[dict[str, list[dict[str, Any]]]]:
     found = {}
     for table in (table for schema in schemas for table in schema.tables):
@@ -76,7 +86,7 @@ def _rows(schemas: Sequence[Schema]) -> Script[dict[str, list[dict[str, Any]]]]:
 
 async def everything(db: Database) -> dict[str, list[dict[str, Any]]]:
     """Every row of every declared table, except the stamp and the workers."""
-    return await db.read(_rows, db.schemas)
+    return await db.read(_rows, await db.declared())
 
 
 def run(sql: str, *params: Any) -> Script[list[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""What reads the queue goes by its indexes."""
+"""What reads the queue, or the chat, goes by its indexes."""
 
 from __future__ import annotations
 
@@ -28,10 +28,15 @@ PLANS = {
     "plan.same": "projects.same_directory",
     "plan.happened": "projects.events",
     "plan.session": "projects.working_directory",
+    "plan.chat_top": "chat.top",
+    "plan.chat_user": "chat.user",
+    "plan.chat_users": "batches.chat_users",
+    "plan.chat_here": "chat.here",
+    "plan.chat_unsent": "chat.unsent",
 }
-TEXTS = {"ids": "[]"} | dict.fromkeys(
+TEXTS = {"ids": "[]", "names": "[]"} | dict.fromkeys(
     ("id", "agent_type", "later", "earlier", "project", "project_id", "name", "database_name", "root",
-     "directory", "session"),
+     "directory", "session", "username"),
     "x",
 )  # fmt: skip
 """The parameters that are texts; the others are numbers."""

@@ -21,6 +21,7 @@ import attrs
 
 import abathur.engines.postgres  # noqa: F401  # the fork server imports it once, for all
 from abathur import Database, Statement, moving, sql, tasks
+from abathur.chat import Event
 from abathur.engines import clock, postgres_connection
 from abathur.errors import LeaseLostError
 from abathur.moving import pages
@@ -175,6 +176,23 @@ async def submitter(path: str, keys: str, prefix: str) -> None:
             say(*(task.id for task in made))
 
 
+async def recorder(path: str, batches: str, size: str) -> None:
+    """Record the batches of one stream, in an order of its own; say how many events of each were new."""
+    order = list(range(int(batches)))
+    random.Random().shuffle(order)
+    async with database(path) as db:
+        say("ready")
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        for batch in order:
+            numbers = range(batch * int(size) + 1, (batch + 1) * int(size) + 1)
+            events = [
+                Event("message.log", {"username": f"user {n % 7}", "message": f"{n}"}, ("a stream", n))
+                for n in numbers
+            ]
+            recorded = await db.chat.record(events)
+            say(batch, recorded.stored)
+
+
 async def writer(path: str, seconds: str) -> None:
     """Write as fast as it goes; say how many transactions there were and the longest of them."""
     async with database(path) as db:
@@ -296,6 +314,7 @@ PROGRAMS = {
     "worker": worker,
     "zombie": zombie,
     "submitter": submitter,
+    "recorder": recorder,
     "initializer": initializer,
     "writer": writer,
     "mover": mover,

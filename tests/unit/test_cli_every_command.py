@@ -72,6 +72,9 @@ CALLS: dict[str, Call] = {
     "projects repair": Call("known", "nope", HERE),
     "projects doctor": Call(""),
     "prune": Call("--completed 30d"),
+    "purge": Call(""),
+    "reset": Call(""),
+    "drop": Call(""),
     "backup": Call("copy.db", "abathur.db", HERE),
     "move": Call("abathur.db copy.db", "nowhere.db copy.db"),
     "doctor": Call(""),
@@ -128,13 +131,14 @@ def here(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def task(here) -> str:
     """The id of the one task, which is ready. There is a project, too."""
+    return asyncio.run(make(here / HERE))
 
-    async def make() -> str:
-        async with Database(here / HERE) as db:
-            await db.projects.create("known")
-            return (await db.tasks.enqueue("x")).id
 
-    return asyncio.run(make())
+
+async def make(path: Path) -> str:
+    async with Database(path, environment="test") as db:  # under pytest no other one can be dropped
+        await db.projects.create("known")
+        return (await db.tasks.enqueue("x")).id
 
 
 def words(command: str, arguments: str, task: str) -> list[str]:
@@ -152,6 +156,8 @@ def test_success_is_one_json_document(command, task):
         [*words(command, call.good, task), "--json"],
         ["--json", *words(command, call.good.replace("copy.db", "other.db"), task)],
     ):
+        if not Path(HERE).exists():  # it was dropped
+            asyncio.run(make(Path(HERE)))
         result = abathur(*arguments)
         assert (result.exit_code, result.stderr) == (call.code, ""), result.stderr
         (line,) = result.stdout.splitlines()

@@ -53,6 +53,11 @@ ARGUMENTS = {
     "problem": "It is wrong.",
     "expected": "Expected right.",
     "remedy": "Do it right.",
+    "message": "It is wrong",
+    "plugin": "quotes",
+    "field": "score",
+    "old": "integer",
+    "new": "string",
 }
 
 CLASSES = sorted(

@@ -12,13 +12,14 @@ such a forger cannot change.
 
 from abathur.audit.api import Audit
 from abathur.audit.chain import Chain
-from abathur.audit.cutting import cut
-from abathur.audit.entries import TOPIC, Entry, append, observed
+from abathur.audit.cutting import cut, cut_all
+from abathur.audit.entries import TABLES, TOPIC, Entry, append, observed
 from abathur.audit.head import AuditHead, checkpoint
 from abathur.audit.pruning import prune
 from abathur.audit.readers import unread
 
 __all__ = [
+    "TABLES",
     "TOPIC",
     "Audit",
     "AuditHead",
@@ -27,6 +28,7 @@ __all__ = [
     "append",
     "checkpoint",
     "cut",
+    "cut_all",
     "observed",
     "prune",
     "unread",

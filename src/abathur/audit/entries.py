@@ -13,6 +13,8 @@ COLUMNS: Final = ("timestamp", "task_id", "action_type", "action_data", "actor")
 UNUSED: Final = ("agent_id", "result")
 """Columns of older databases; a sealed row has none of them."""
 TOPIC: Final = "audit"
+TABLES: Final = frozenset({"audit", "audit_seals", "audit_checkpoints", "audit_tombstones"})
+"""Those of the trail."""
 
 Entry: TypeAlias = tuple[str, str | None, str, str | None, str | None]
 """A row to append, in the order of COLUMNS: the time as text, the task, the action, JSON text, who did it."""

@@ -19,12 +19,23 @@ from typing import TYPE_CHECKING, Any
 
 from abathur.chat.api import Chat
 from abathur.chat.events import KINDS, Event, Key
-from abathur.chat.record import Recorded, Refused
+from abathur.chat.outbound import enqueue_message
+from abathur.chat.record import Recorded, Refused, record_events
 
 if TYPE_CHECKING:
     from abathur.bot import BotDatabase
 
-__all__ = ["KINDS", "BotDatabase", "Chat", "Event", "Key", "Recorded", "Refused"]
+__all__ = [
+    "KINDS",
+    "BotDatabase",
+    "Chat",
+    "Event",
+    "Key",
+    "Recorded",
+    "Refused",
+    "enqueue_message",
+    "record_events",
+]
 
 
 def __getattr__(name: str) -> Any:

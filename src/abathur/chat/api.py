@@ -8,14 +8,13 @@ from typing import Any, Final, cast
 
 from abathur import payload, times
 from abathur.chat import outbound, record, stats
-from abathur.chat.events import LONGEST_MESSAGE, Event, message_id_of, sequence_of, username_of
+from abathur.chat.events import Event, message_id_of, sequence_of, username_of
 from abathur.chat.record import Recorded
 from abathur.engines.base import Engine
 from abathur.errors import InvalidInputError
 
 MOST: Final = 10_000
 """Rows that one question answers with at most."""
-MOST_RETRIES: Final = 100
 MOST_KEPT: Final = 10**9
 LONGEST_ERROR: Final = 2_000
 
@@ -161,9 +160,8 @@ class Chat:
 
         max_retries: how often it may fail before it is given up, 1 to 100.
         """
-        payload.plain(message, "message", longest=LONGEST_MESSAGE)
-        most = _number("max_retries", max_retries, 1, MOST_RETRIES)
-        return await self._engine.write(outbound.enqueue, message, most)
+        outbound.check(message, max_retries)
+        return await self._engine.write(outbound.enqueue, message, max_retries)
 
     async def unsent(self, limit: int = 50, *, max_retries: int | None = None) -> list[dict[str, Any]]:
         """The messages that are to be sent now, the oldest first.
@@ -172,7 +170,7 @@ class Chat:
         that has failed is left out until its pause is over: 2 minutes from its last try, then 4, 8 and so
         on. max_retries: leave out those that have failed so often.
         """
-        most = None if max_retries is None else _number("max_retries", max_retries, 0, MOST_RETRIES)
+        most = None if max_retries is None else _number("max_retries", max_retries, 0, outbound.MOST_RETRIES)
         return await self._engine.read(outbound.unsent, _limit(limit), most)
 
     async def mark_sent(self, message_id: int) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from abathur import times
+from abathur import payload, times
 from abathur.chat import channel
+from abathur.chat.events import LONGEST_MESSAGE
 from abathur.errors import InvalidInputError
 from abathur.script import Script, Statement, Together
 
@@ -16,6 +17,7 @@ FAILED: Final = "failed"
 BACKOFF: Final = 60 * times.SECOND
 """The pause after a failure is this, doubled for each failure there was: 2 minutes, 4, 8, ..."""
 LONGEST_BACKOFF: Final = 24 * 3_600 * times.SECOND
+MOST_RETRIES: Final = 100
 
 
 def unknown(message_id: int) -> InvalidInputError:
@@ -32,8 +34,30 @@ def backoff(retries: int) -> int:
     return min(BACKOFF << min(retries, 40), LONGEST_BACKOFF)
 
 
+def enqueue_message(message: str, now: int, *, max_retries: int = 3) -> Script[int]:
+    """Keep a message that the bot shall send, in a transaction of your own, with `yield from`.
+
+    So a task is completed and its result told, or neither. Returns the message's id. now: the script's
+    own `now`. max_retries: how often it may fail before it is given up, 1 to 100.
+    """
+    check(message, max_retries)
+    return (yield from enqueue(message, max_retries, now))
+
+
+def check(message: str, max_retries: int) -> None:
+    """What can be sent. Raises InvalidInputError."""
+    payload.plain(message, "message", longest=LONGEST_MESSAGE)
+    is_number = isinstance(max_retries, int) and not isinstance(max_retries, bool)
+    if not is_number or not 1 <= max_retries <= MOST_RETRIES:
+        raise InvalidInputError(
+            f"max_retries={max_retries!r} is out of range.",
+            f"Expected an integer from 1 to {MOST_RETRIES}.",
+            "Give another max_retries.",
+        )
+
+
 def enqueue(message: str, max_retries: int, now: int) -> Script[int]:
-    """Keep a message that is to be sent; returns its id."""
+    """Keep a message that was checked; returns its id."""
     here = yield from channel.lock()
     here.outbound += 1
     yield Together(

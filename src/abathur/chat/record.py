@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import frozen
@@ -14,7 +14,7 @@ from abathur.chat.ledger import Ledger
 from abathur.chat.outbound import SENT
 from abathur.chat.sessions import COLUMNS, User
 from abathur.chat.streams import MOST_STREAMS, Stored
-from abathur.errors import AbathurError
+from abathur.errors import AbathurError, InvalidInputError
 from abathur.script import Script, Statement, Together
 
 
@@ -25,6 +25,7 @@ class Refused:
     place: int
     """Which one of the batch it was, from 0."""
     error: AbathurError
+    """What is wrong with it."""
 
 
 @frozen
@@ -49,17 +50,36 @@ class Item:
 
 
 def items_of(events: Iterable[Event]) -> tuple[Item, ...]:
-    """Check the events of a batch, each by itself."""
+    """Check the events of a batch, each by itself. Raises InvalidInputError for what is no batch."""
+    if not isinstance(events, Iterable) or isinstance(events, (str, bytes, Mapping)):
+        raise InvalidInputError(
+            f"{type(events).__name__} is no batch of events.",
+            "Expected a list of Event(...).",
+            "Put a single event into a list.",
+        )
     return tuple(map(_item, events))
 
 
 def _item(event: Event) -> Item:
     key = None
     try:
+        if not isinstance(event, Event):
+            raise InvalidInputError(
+                f"{type(event).__name__} is no event.", "Expected Event(kind, data).", "Make one."
+            )
         key = key_of(event)
         return Item(key, take(event), None)
     except AbathurError as error:
         return Item(key, None, error)
+
+
+def record_events(events: Iterable[Event], now: int) -> Script[Recorded]:
+    """Record events inside of a transaction of your own, with `yield from`; as `db.chat.record`.
+
+    events: what happened. now: the script's own `now`.
+    """
+    (answer,) = yield from record_calls([items_of(events)], now)
+    return answer  # type: ignore[no-any-return]
 
 
 def record_calls(calls: Sequence[Sequence[Item]], now: int) -> Script[list[Any]]:

@@ -31,18 +31,18 @@ class User:
     chat_lines: int = 0
     connected: int = 0
     session_start: int | None = None
-    connections: set[str] = field(factory=set)
-    """The names of those that are open; a session has at least one."""
+    connections: dict[str, int] = field(factory=dict)
+    """Those that are open, each with the last time that it joined; a session has at least one."""
     left_at: int | None = None
-    left_unmatched: bool = False
-    """Whether `left_at` is of somebody who had no session: their join may be still to come."""
+    """When they left last. If that ended no session, their join may be still to come."""
+    ended_at: int | None = None
+    """The end of the last session: what came before it is counted."""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> User:
         """The user of a stored row."""
         known = {name: row[name] for name in COLUMNS}
-        known["connections"] = set(payload.decode(known["connections"]) or ())
-        known["left_unmatched"] = bool(known["left_unmatched"])
+        known["connections"] = payload.decode(known["connections"]) or {}
         return cls(**known)
 
     @property
@@ -56,9 +56,9 @@ class User:
             self.chat_lines,
             self.connected,
             self.session_start,
-            payload.batch(sorted(self.connections)) if self.connections else None,
+            payload.batch(self.connections) if self.connections else None,
             self.left_at,
-            int(self.left_unmatched),
+            self.ended_at,
         )
 
     def seen(self, at: int) -> None:
@@ -76,39 +76,48 @@ class User:
         self.seen(at)
         if self.session_start is None:
             if self.left_at is not None and at < self.left_at:
-                if self.left_unmatched:
-                    self.connected += self.left_at - at
-                    self.left_unmatched = False
+                if self.ended_at is None or self.ended_at <= at:
+                    self._count(at, self.left_at)
                 return
             self.session_start = at
-        if len(self.connections) < MOST_CONNECTIONS:
-            self.connections.add(connection or UNNAMED)
+        name = connection or UNNAMED
+        if name in self.connections or len(self.connections) < MOST_CONNECTIONS:
+            self.connections[name] = max(at, self.connections.get(name, at))
 
     def leaves(self, at: int, connection: str | None) -> None:
         """A connection closed; one without a name stands for all of them."""
         self.seen(at)
         if self.session_start is None:
-            if self.left_at is None or at > self.left_at:
-                self.left_at, self.left_unmatched = at, True
+            self.left_at = max(at, self.left_at or 0)
             return
-        if at < self.session_start:  # the end of an earlier session
+        # One that joined without saying its name may leave with it.
+        name = connection if connection in self.connections else UNNAMED
+        gone = set(self.connections) if connection is None else {name} & self.connections.keys()
+        if at < self.session_start or not gone:  # the end of an earlier session, or of something else
             return
-        if connection:
-            # One that joined without saying its name may leave with it.
-            self.connections.discard(connection if connection in self.connections else UNNAMED)
-        else:
-            self.connections.clear()
-        if not self.connections:
+        later = {one: since for one, since in self.connections.items() if since > at}
+        still = {one: since for one, since in self.connections.items() if one not in gone or one in later}
+        if not still:
             self.end(at)
+        elif still.keys() <= later.keys():  # it was overtaken by those that joined after it
+            self._count(self.session_start, at)
+            self.session_start = min(still.values())
+            self.connections = still
+        else:
+            self.connections = still
 
     def end(self, at: int) -> None:
         """Their session is over, whatever connections there were."""
         if self.session_start is not None:
-            self.left_at = max(at, self.session_start)
-            self.connected += self.left_at - self.session_start
-            self.session_start, self.left_unmatched = None, False
-            self.seen(self.left_at)
+            ended_at = max(at, self.session_start)
+            self._count(self.session_start, ended_at)
+            self.left_at, self.session_start = ended_at, None
+            self.seen(ended_at)
         self.connections.clear()
+
+    def _count(self, start: int, end: int) -> None:
+        self.connected += end - start
+        self.ended_at = end
 
 
 COLUMNS: Final = (
@@ -121,6 +130,6 @@ COLUMNS: Final = (
     "session_start",
     "connections",
     "left_at",
-    "left_unmatched",
+    "ended_at",
 )
 """The columns of a user's row."""

@@ -50,9 +50,9 @@ USERS: Final = Table(
         Column("chat_lines", "INTEGER", not_null=True, default="0"),
         Column("connected", "INTEGER", not_null=True, default="0"),  # in sessions that have ended
         Column("session_start", "INTEGER"),
-        Column("connections", "TEXT"),  # JSON: the names of those that are open, in a session
-        Column("left_at", "INTEGER"),  # the end of the last session, or when somebody left without one
-        Column("left_unmatched", "INTEGER", not_null=True, default="0"),
+        Column("connections", "TEXT"),  # JSON: {name: when it joined} of those that are open
+        Column("left_at", "INTEGER"),  # the last time, with a session or without
+        Column("ended_at", "INTEGER"),  # the end of the last session
     ),
     unique=(("username",),),
     storage=_OFTEN_UPDATED,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from abathur.cli.destroy import allow
 from abathur.cli.options import Settings, age, common
 from abathur.cli.output import facts, note, write, write_json
 
@@ -31,16 +32,29 @@ Examples:
   abathur prune --completed 30d --dry-run
   abathur prune --completed 30d --failed 90d --cancelled 30d
   abathur prune --completed 7d --keep-space
+  abathur prune --all --database test.db
 """,
 )
 @_age("completed")
 @_age("failed")
 @_age("cancelled")
+@click.option(
+    "--all", "everything", is_flag=True, help="Remove every task that has ended, however short ago."
+)
+@allow
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @click.option("--keep-space", is_flag=True, help="Keep the free pages in a file, for new rows.")
 @common
 @click.pass_obj
-def prune(settings: Settings, /, dry_run: bool, keep_space: bool, **ages: timedelta | None) -> None:
+def prune(
+    settings: Settings,
+    /,
+    dry_run: bool,
+    keep_space: bool,
+    everything: bool,
+    allow_destructive: str | None,
+    **ages: timedelta | None,
+) -> None:
     """Remove tasks that ended longer ago than the given ages, with everything that belongs to them.
 
     Their rows in the audit trail go too; a tombstone has their place, and `abathur audit verify` accepts
@@ -49,14 +63,26 @@ def prune(settings: Settings, /, dry_run: bool, keep_space: bool, **ages: timede
     """
     from abathur.cli.opening import with_database
     from abathur.cli.progress import progress
+    from abathur.destroying import ALL
     from abathur.tasks.retention import Retention
 
-    if all(one is None for one in ages.values()):
-        raise click.UsageError("Say what to remove: --completed 30d, --failed 90d or --cancelled 30d.")
+    given = any(one is not None for one in ages.values())
+    if not given and not everything:
+        raise click.UsageError(
+            "Say what to remove: --completed 30d, --failed 90d or --cancelled 30d; or --all."
+        )
+    if given and everything:
+        raise click.UsageError("--all removes all that has ended, so it goes with no age.")
 
     async def work(db: Database) -> tuple[Pruned, int]:
         with progress("Pruning") as bar:
-            pruned = await db.tasks.prune(Retention(**ages), dry_run=dry_run, progress=bar)
+            if everything and not dry_run:
+                done, pruned = await db.prune_all(allow_destructive=allow_destructive, progress=bar)
+                if done.backup:
+                    note(f"The copy from before: {done.backup}")
+            else:
+                retention = ALL if everything else Retention(**ages)
+                pruned = await db.tasks.prune(retention, dry_run=dry_run, progress=bar)
         if dry_run or keep_space or not pruned.tasks:
             return pruned, 0
         with progress("Giving back the space") as bar:

@@ -67,6 +67,13 @@ class Engine(Protocol):
     async def close(self) -> None:
         """Finish what was accepted, then close every connection. May be called twice."""
 
+    async def remove(self, aside: str | None = None) -> None:
+        """Remove the database: the file with its logs, or the schema with all that is in it.
+
+        It is let go before, and may be made anew. aside: the name under which a server keeps the schema
+        instead; an engine of files is given none. Raises LockTimeoutError while another process has it.
+        """
+
     async def write(self, fn: ScriptFunction[T], *args: Any) -> T:
         """Run a script in a write transaction and return its result after the commit."""
 

@@ -36,7 +36,7 @@ from abathur.errors import (
 )
 from abathur.ids import new_id
 from abathur.models import Finding
-from abathur.script import Emitted, ScriptFunction, drive_async, start
+from abathur.script import Built, Emitted, Script, ScriptFunction, drive_async, start
 from abathur.sql import Catalog
 
 T = TypeVar("T")
@@ -111,6 +111,18 @@ class PostgresEngine:
         commit = PostgresGroup(pool, self._clock, self._closing, self._channel, self._sender)
         self._pool, self._lane = pool, Lane(commit, self._observer)
 
+    async def _let_go(self) -> None:
+        async with self._opening:  # whoever needs a connection meanwhile is told that there is none
+            await self._disconnect()
+            await self._open()
+
+    async def remove(self, aside: str | None = None) -> None:
+        self._ready()
+        await outlast(self._let_go())
+        schema = self._options.server.schema
+        async with self.migration() as migration:
+            await migration.write(_remove, schema, aside)
+
     async def close(self) -> None:
         if self._home.closed:
             return
@@ -120,9 +132,12 @@ class PostgresEngine:
 
     async def _close(self) -> None:
         async with self._opening:  # what is being opened now is closed too
-            if self._lane is not None and self._pool is not None:
-                await self._lane.drain()
-                await self._pool.close()
+            await self._disconnect()
+
+    async def _disconnect(self) -> None:
+        if self._lane is not None and self._pool is not None:
+            await self._lane.drain()
+            await self._pool.close()
 
     async def clock(self) -> int:
         pool, _ = self._ready()
@@ -241,6 +256,13 @@ class PostgresEngine:
         if self._pool is None or self._lane is None:
             raise DatabaseClosedError
         return self._pool, self._lane
+
+
+def _remove(schema: str, aside: str | None) -> Script[None]:
+    if aside is None:
+        yield Built(f'DROP SCHEMA "{schema}" CASCADE')
+    else:
+        yield Built(f'ALTER SCHEMA "{schema}" RENAME TO "{aside}"')
 
 
 async def _refuse_older(pool: Pool) -> None:

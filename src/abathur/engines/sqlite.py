@@ -26,6 +26,7 @@ from abathur.engines.connection import Connection, address, connect
 from abathur.engines.group import GroupCommit
 from abathur.engines.home import Home
 from abathur.engines.lane import Lane
+from abathur.engines.removal import remove
 from abathur.engines.sidelock import SideLock
 from abathur.engines.sqlite_migration import SqliteMigration
 from abathur.engines.urls import MEMORY
@@ -113,9 +114,33 @@ class SqliteEngine:
         self._home.closed = True
         await outlast(self._close())
 
+    async def _let_go(self) -> None:
+        async with self._opening:  # whoever needs a connection meanwhile waits for it
+            await self._disconnect()
+            for _ in range(READERS):
+                self._permits.release()
+
+    async def remove(self, aside: str | None = None) -> None:
+        del aside
+        self._check()
+        await outlast(self._let_go())
+        if self.memory:
+            return
+        async with self._opening:
+            connection = await self._connect()
+            try:
+                await outlast(connection.hop(lambda raw: remove(raw, self.path, self._lock_timeout)))
+            finally:
+                await outlast(connection.close())
+
     async def _close(self) -> None:
         async with self._opening:  # a lane that is being opened now is closed too; none is opened later
             pass
+        await self._disconnect()
+        if self._lock is not None:
+            self._lock.close()
+
+    async def _disconnect(self) -> None:
         if self._lane is not None:
             await self._lane.drain()
         for _ in range(READERS):  # whoever still reads ends first
@@ -134,8 +159,7 @@ class SqliteEngine:
             finally:
                 if self._lock is not None:
                     self._lock.release()
-        if self._lock is not None:
-            self._lock.close()
+        self._lane, self._writer, self._idle = None, None, []
 
     async def clock(self) -> int:
         return self._given.now() if self._given is not None else time.time_ns() // 1000

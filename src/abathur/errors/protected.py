@@ -12,15 +12,15 @@ class ProtectedDatabaseError(AbathurError):
         self.name = name
         """The path or URL, without a password."""
         self.environment = environment
-        """``production``, ``development`` or ``test``; empty where there is no stamp, or none that can be read."""
+        """``production``, ``development`` or ``test``; empty without a stamp that can be read."""
         self.operation = operation
-        """``drop``, ``reset``, ``purge``, ``prune --all``; or what a test was about to do, such as ``opening``."""
+        """``drop``, ``reset``, ``purge``, ``prune --all``; or what a test was about to do: ``opening``."""
         stamp = f"its stamp says {environment}" if environment else "it has no stamp that can be read"
         super().__init__(
             f"Refused: {operation} {name}, because {why} ({stamp}).",
-            "Expected a database of the tests: one that is stamped `test` or, for the guard of the tests, that lies "
-            "below a temporary directory or is named in `abathur_allow_databases`.",
+            "Expected a database of the tests: one that is stamped `test` or, for their guard, lies below a "
+            "temporary directory or is named in `abathur_allow_databases`.",
             remedy
-            or "Let the test use a database of its own, such as the fixture `abathur_db` or a file in `tmp_path`; "
-            "see docs/testing.md.",
+            or "Let the test use a database of its own, such as the fixture `abathur_db` or a file in "
+            "`tmp_path`; see docs/testing.md.",
         )

@@ -99,18 +99,19 @@ async def move(
     if crew and not while_running:
         raise SourceInUseError(source.name, [worker.name for worker in crew])
     here = source.engine
-    left = await here.read(left_behind, here.dialect, source.schemas)
+    schemas = await source.declared()
+    left = await here.read(left_behind, here.dialect, schemas)
     strange = [str(one) for one in left if not one.declared]
     if strange and not only_declared:
         raise LeftBehindError(source.name, strange)
-    tables = moving(source.schemas)
-    await target.receive(opened.environment, marks.admitted, opened.database_id)
+    tables = moving(schemas)
+    await target.receive(opened.environment, schemas, marks.admitted, opened.database_id)
     there = target.engine
     if there.dialect != here.dialect == "sqlite":
         for one in tables:
             pages.check(one, await here.read(pages.suspects, one), there.dialect)
     stamp = await here.read(marks.stamped)
-    mark = await there.write(marks.begin, there.name, there.dialect, target.schemas, tables, stamp)
+    mark = await there.write(marks.begin, there.name, there.dialect, schemas, tables, stamp)
     resumed = mark != Mark(opened.database_id)
     meter = Meter(3 * await total(here, tables), progress)
     mark = await _copy(here, there, tables, mark, meter)

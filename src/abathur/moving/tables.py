@@ -54,7 +54,7 @@ class Moving:
         if len(self.key) != 1:
             return None
         (column,) = (one for one in self.table.columns if one.name == self.key[0])
-        return column.name if column.type.upper() == "INTEGER" else None
+        return column.name if column.type.upper() == "INTEGER" and column.postgres is None else None
 
     @property
     def never_again(self) -> bool:

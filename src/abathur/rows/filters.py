@@ -134,7 +134,8 @@ class _Conditions:
                         f"Field '{name}': {operator} needs true or false, not {shown(value)}",
                         "Expected a boolean.",
                     )
-                return self._null(name, (operator == "$null") is value is not negated)
+                is_null = (operator == "$null") is value
+                return self._null(name, is_null is not negated)
         raise invalid(
             f"Field '{name}': Unknown operator: {shown(operator)}. Known operators: {', '.join(_OPERATORS)}",
             "Expected one of these.",

@@ -18,10 +18,15 @@ if TYPE_CHECKING:
         refute_enqueued,
     )
     from abathur.testing.clock import FakeClock
+    from abathur.testing.crashing.points import Crash, CrashPoints, crash_points
+    from abathur.testing.crashing.trap import CrashPoint
     from abathur.testing.draining import Drained, LeftTask, drain
     from abathur.testing.factories import TaskFactory, claim_task, make_graph, make_task, make_tasks
 
 _HOMES = {
+    "Crash": "crashing.points",
+    "CrashPoint": "crashing.trap",
+    "CrashPoints": "crashing.points",
     "Drained": "draining",
     "FakeClock": "clock",
     "LeftTask": "draining",
@@ -32,6 +37,7 @@ _HOMES = {
     "assert_failed": "assertions",
     "assert_status": "assertions",
     "claim_task": "factories",
+    "crash_points": "crashing.points",
     "drain": "draining",
     "make_graph": "factories",
     "make_task": "factories",
@@ -50,6 +56,10 @@ __all__ = [  # noqa: RUF022  # what most people need comes first
     "assert_failed",
     "assert_cancelled",
     "assert_status",
+    "crash_points",
+    "CrashPoints",
+    "Crash",
+    "CrashPoint",
     "TaskFactory",
     "make_task",
     "make_tasks",

@@ -21,12 +21,15 @@ def check_canary(guard: Guard, path: str) -> None:
     name = f"file:{path.replace('%', '%25').replace('?', '%3f').replace('#', '%23')}?mode=ro"
     with contextlib.suppress(ProtectedDatabaseError, sqlite3.Error):
         sqlite3.connect(name, uri=True).close()
-    with closing(sqlite3.connect("file::memory:", uri=True)) as connection, contextlib.suppress(sqlite3.Error):
+    with (
+        closing(sqlite3.connect("file::memory:", uri=True)) as connection,
+        contextlib.suppress(sqlite3.Error),
+    ):
         connection.execute(f"ATTACH '{name.replace(chr(39), chr(39) * 2)}' AS canary")
     heard = [refusal.operation for refusal in guard.refusals.take()]
     if heard != ["opening", "attaching"]:
         raise pytest.UsageError(
-            f"The guard of abathur does not work here: of opening and attaching a protected database it noticed "
-            f"{heard or 'nothing'}. Something has replaced sqlite3's functions before pytest has started. No test was "
-            "run. To run them without a guard, all the same: --abathur-guard=off"
+            "The guard of abathur does not work here: of opening and attaching a protected database it "
+            f"noticed {heard or 'nothing'}. Something has replaced sqlite3's functions before pytest has "
+            "started. No test was run. To run them without a guard, all the same: --abathur-guard=off"
         )

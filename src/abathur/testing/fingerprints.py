@@ -45,13 +45,13 @@ class Fingerprints:
         for path in self._files:
             before, after = self._before[path], now[path]
             if before["of"] != after["of"]:
-                what = "it is gone" if not after["of"] else "its contents have changed"
+                what = "its contents have changed" if after["of"] else "it is gone"
                 found.append(Change(path, what, after["holders"]))
         return found
 
 
 def _look(files: list[str]) -> dict[str, Any]:
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603
         [sys.executable, "-I", "-S", __file__],
         input=json.dumps([os.getpid(), files]),
         capture_output=True,
@@ -68,10 +68,11 @@ def _look(files: list[str]) -> dict[str, Any]:
 def _fingerprint(path: str) -> list[Any]:
     """A file and its log, as JSON values; empty where there is none."""
     main = _digest(path)
-    return [main, *(_digest(path + ending) or "" for ending in LOGS)] if main else []
+    return [] if main is None else [main, *(_digest(path + ending) or "" for ending in LOGS)]
 
 
-def _digest(path: str) -> str:
+def _digest(path: str) -> str | None:
+    """None if there is no file; empty for an empty one, as a log is that nobody writes to."""
     try:
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
@@ -82,7 +83,7 @@ def _digest(path: str) -> str:
             ends += file.read()
             return f"{found.st_size} {found.st_mtime_ns} {hashlib.sha256(ends).hexdigest()}"
     except FileNotFoundError:
-        return ""
+        return None
     except OSError as error:
         return f"cannot be read: {error.strerror}"
 

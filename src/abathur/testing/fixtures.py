@@ -1,4 +1,4 @@
-"""The fixtures: a new, empty database for each test, for tests of every kind, as none of them is asynchronous."""
+"""The fixtures: a new, empty database for each test of any kind, as none of them is asynchronous."""
 
 from __future__ import annotations
 

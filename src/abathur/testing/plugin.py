@@ -7,9 +7,10 @@ import secrets
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
+from contextlib import ExitStack
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -33,6 +34,7 @@ BEFORE = pytest.StashKey[Guard | None]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """The option and the ini options; docs/testing.md has the table."""
     group = parser.getgroup("abathur", "databases that no test may touch (abathur)")
     group.addoption(
         "--abathur-guard",
@@ -164,10 +166,11 @@ class Session:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """The marker, the fixtures, and the reports."""
     if not hasattr(config, "workerinput") and postgres.missing() is None:
-        run = postgres.run()  # before pytest-xdist starts its workers, which find the server by it
-        run.__enter__()
-        config.add_cleanup(lambda: run.__exit__(None, None, None))
+        ending = ExitStack()
+        config.add_cleanup(ending.close)
+        ending.enter_context(postgres.run())  # before pytest-xdist starts its workers, which find it
     config.addinivalue_line(
         "markers",
         f"{MARKER}(path, reason=...): this test may use one database that is no test's, and why",
@@ -183,6 +186,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
+    """Whether there is a guard, in which mode, and how many databases it knows of."""
     session = config.stash.get(SESSION, None)
     if session is None:
         return "abathur guard: off, so nothing keeps these tests from real databases"

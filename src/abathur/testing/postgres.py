@@ -99,7 +99,7 @@ class Server:
         self._run("pg_ctl", "-D", self._data, "stop", "-w", "-s", "-m", mode)
 
     def _run(self, program: str, *arguments: str | Path) -> None:
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603
             [self._programs / program, *arguments],
             **self._user,
             cwd=self.place,
@@ -114,7 +114,7 @@ class Server:
     def _make_executable(self) -> None:
         """Copy the programs if `nobody` may not read where they lie, such as below /root."""
         try:
-            subprocess.run(
+            subprocess.run(  # noqa: S603
                 [self._programs / "postgres", "-V"], **self._user, stdout=subprocess.DEVNULL, check=True
             )
         except PermissionError:
@@ -179,7 +179,9 @@ def url() -> str:
         fcntl.flock(starting, fcntl.LOCK_EX)
         if not answer.exists() and not failure.exists():
             with failure.open("w") as said:
-                subprocess.run([sys.executable, "-P", __file__, place], stdout=said, stderr=said, check=False)
+                subprocess.run(  # noqa: S603
+                    [sys.executable, "-P", __file__, place], stdout=said, stderr=said, check=False
+                )
             if answer.exists():
                 failure.unlink()
     if failure.exists():

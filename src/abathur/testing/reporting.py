@@ -18,9 +18,13 @@ MARKER = "abathur_allow_database"
 OUTPUT = "abathur_guard"
 """Where a worker of pytest-xdist leaves what only the controller can report."""
 REMEDY = (
-    "Let it use a database of its own: the fixture abathur_db, or a file in tmp_path. If it has to be this one, say so\n"
-    f"and why: @pytest.mark.{MARKER}(path, reason=...). docs/testing.md of abathur has more."
+    "Let it use a database of its own: the fixture abathur_db, or a file in tmp_path. If it has to be this,\n"
+    f"say so and why: @pytest.mark.{MARKER}(path, reason=...). docs/testing.md of abathur has more."
 )
+
+
+class _RefusedError(pytest.fail.Exception):  # type: ignore[name-defined, misc]
+    """What fails a test at its teardown."""
 
 
 class Reporter:
@@ -36,24 +40,29 @@ class Reporter:
 
     # -- a test --------------------------------------------------------------------------------
 
-    @pytest.hookimpl(wrapper=True, tryfirst=True)
-    def pytest_runtest_setup(self, item: pytest.Item) -> Generator[None]:
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Allow what the test's marker names."""
         entries = [_entry(marker) for marker in item.iter_markers(MARKER)]
         if entries:
             self._guard.mark(entries)
             self._session.marked.update(self._guard.settings.marked)
-        return (yield)
 
-    @pytest.hookimpl(wrapper=True)
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
         self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """A test that fails by the refusal itself need not be told twice."""
+        """A test that fails by the refusal itself is not told twice, and none is expected to fail by it."""
         report = yield
-        if report.failed and call.excinfo is not None and call.when != "teardown":
-            if any(isinstance(error, ProtectedDatabaseError) for error in _chain(call.excinfo.value)):
-                self._take(item.nodeid)
+        error = None if call.excinfo is None else call.excinfo.value
+        if isinstance(error, _RefusedError):
+            report.outcome = "failed"
+            vars(report).pop("wasxfail", None)
+            return report
+        if call.when == "teardown":
+            return report
+        if report.failed and any(isinstance(one, ProtectedDatabaseError) for one in _chain(error)):
+            self._take(item.nodeid)
         return report
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -71,7 +80,7 @@ class Reporter:
                 self._guard.mark(())
         refusals = self._take(item.nodeid)
         if refusals:
-            pytest.fail(_told("This test", refusals), pytrace=False)
+            raise _RefusedError(_told("This test", refusals), pytrace=False)
         return result
 
     # -- the rest of a session -----------------------------------------------------------------
@@ -146,8 +155,8 @@ class Reporter:
                 self._warnings.append(f"{said}; perhaps by {by}, which has it open")
             else:
                 self._changes.append(
-                    f"{said}, and the guard saw nothing of it. Find the program that did it (a child process with "
-                    "`python -I`, a server?); docs/testing.md says how to get the rows back."
+                    f"{said}, and the guard saw nothing of it. Find the program that did it (a server, or a "
+                    "child process with `python -I`?); docs/testing.md says how to get the rows back."
                 )
 
     # -- helpers -------------------------------------------------------------------------------
@@ -169,7 +178,10 @@ def _entry(marker: pytest.Mark) -> str:
     path = marker.args[0] if marker.args else marker.kwargs.get("path")
     reason = marker.args[1] if len(marker.args) > 1 else marker.kwargs.get("reason")
     if not isinstance(path, (str, os.PathLike)) or not str(path) or not isinstance(reason, str) or not reason:
-        pytest.fail(f"{MARKER} needs a path and a reason: @pytest.mark.{MARKER}('data.db', reason='...')", pytrace=False)
+        pytest.fail(
+            f"{MARKER} needs a path and a reason: @pytest.mark.{MARKER}('data.db', reason='...')",
+            pytrace=False,
+        )
     return os.fspath(path)
 
 

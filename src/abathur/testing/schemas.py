@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TypeAlias
 
 import asyncpg
 from attrs import define, field
@@ -18,7 +18,7 @@ from attrs import define, field
 from abathur import Database
 from abathur.testing.threads import run_apart
 
-Connection = asyncpg.Connection
+Connection: TypeAlias = asyncpg.Connection
 
 STRUCTURE = """
 WITH here AS (SELECT oid FROM pg_namespace WHERE nspname = $1),

@@ -1,4 +1,4 @@
-"""Threads around tests: a loop apart from the test's own, and the threads of connections that were left open."""
+"""Threads around tests: a loop apart from the test's own, and connections that were left open."""
 
 from __future__ import annotations
 

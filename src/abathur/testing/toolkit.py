@@ -13,9 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:  # every session of pytest imports this module, so it imports nothing that takes time
+    from pathlib import Path
+
     from abathur.database import Database
     from abathur.models import Task
     from abathur.testing.clock import FakeClock
+    from abathur.testing.crashing.points import CrashPoints
     from abathur.testing.factories import TaskFactory
 
 
@@ -25,6 +28,14 @@ def abathur_clock() -> FakeClock:
     from abathur.testing.clock import FakeClock
 
     return FakeClock()
+
+
+@pytest.fixture
+def crash_points(tmp_path: Path) -> Callable[..., CrashPoints]:
+    """The function of `abathur.testing`, with files in the test's own directory."""
+    from abathur.testing.crashing import points
+
+    return partial(points.crash_points, directory=tmp_path)
 
 
 @pytest.fixture

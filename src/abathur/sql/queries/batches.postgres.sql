@@ -171,7 +171,7 @@ SELECT key FROM abathur_meta WHERE key = 'database_id'
 
 -- chat_users: what is known of users of the chat, by name.
 SELECT u.id, u.username, u.first_seen, u.last_seen, u.chat_lines, u.connected, u.session_start, u.connections,
-       u.left_at, u.left_unmatched
+       u.left_at, u.ended_at
 FROM jsonb_array_elements_text(CAST(:names AS jsonb)) AS wanted (value)
 JOIN abathur_chat_users AS u ON u.username = wanted.value
 

@@ -155,7 +155,7 @@ SELECT 1 AS locked
 
 -- chat_users: what is known of users of the chat, by name.
 SELECT u.id, u.username, u.first_seen, u.last_seen, u.chat_lines, u.connected, u.session_start, u.connections,
-       u.left_at, u.left_unmatched
+       u.left_at, u.ended_at
 FROM json_each(:names) AS wanted JOIN abathur_chat_users AS u ON u.username = wanted.value
 
 -- chat_outbound: outbound messages of the chat, by id.

@@ -16,13 +16,13 @@ WHERE id = 1
 
 -- set_users: keep what is known of users.
 INSERT INTO abathur_chat_users (id, username, first_seen, last_seen, chat_lines, connected, session_start, connections,
-                                left_at, left_unmatched)
+                                left_at, ended_at)
 VALUES (:id, :username, :first_seen, :last_seen, :chat_lines, :connected, :session_start, :connections,
-        :left_at, :left_unmatched)
+        :left_at, :ended_at)
 ON CONFLICT (id) DO UPDATE
 SET first_seen = excluded.first_seen, last_seen = excluded.last_seen, chat_lines = excluded.chat_lines,
     connected = excluded.connected, session_start = excluded.session_start, connections = excluded.connections,
-    left_at = excluded.left_at, left_unmatched = excluded.left_unmatched
+    left_at = excluded.left_at, ended_at = excluded.ended_at
 
 -- user: what is known of one user.
 SELECT username, first_seen, last_seen, chat_lines, connected, session_start
@@ -39,7 +39,8 @@ UPDATE abathur_chat_users
 SET connected = connected + CASE WHEN session_start < :at THEN :at - session_start ELSE 0 END,
     left_at = CASE WHEN session_start < :at THEN :at ELSE session_start END,
     last_seen = CASE WHEN last_seen < :at THEN :at ELSE last_seen END,
-    left_unmatched = 0, session_start = NULL, connections = NULL
+    ended_at = CASE WHEN session_start < :at THEN :at ELSE session_start END,
+    session_start = NULL, connections = NULL
 WHERE session_start IS NOT NULL
 
 -- add_messages: keep what was said.

@@ -26,21 +26,14 @@ def guard_sqlite(module: Any, refuses: Callable[[str | None], bool]) -> None:
     `refuses` is called with the file that is to be attached; with None where its name is bound or computed,
     for then SQLite tells nobody what it is.
     """
-
-    def authorize(action: int, name: str | None, *_: object) -> int:
-        if action != ATTACH:
-            return OK
-        if name is None:
-            return DENY if refuses(None) else OK
-        file = places.file_of(name)
-        return DENY if file is not None and refuses(file) else OK
-
+    authorize = _authorizer(refuses)
     base, connect = module.Connection, module.connect
 
-    class Connection(base):  # type: ignore[misc]
+    class Connection(base):  # type: ignore[misc, valid-type]
         __doc__ = base.__doc__
 
         def __init__(self, *args: Any, **options: Any) -> None:
+            __tracebackhide__ = True
             base.__init__(self, *args, **options)
             base.set_authorizer(self, authorize)
 
@@ -53,6 +46,7 @@ def guard_sqlite(module: Any, refuses: Callable[[str | None], bool]) -> None:
             base.set_authorizer(self, authorize if authorizer_callback is None else both)
 
     def guarded(*args: Any, **options: Any) -> Any:
+        __tracebackhide__ = True
         if len(args) < 6:  # the factory is the sixth
             options.setdefault("factory", Connection)
         connection = connect(*args, **options)
@@ -63,6 +57,19 @@ def guard_sqlite(module: Any, refuses: Callable[[str | None], bool]) -> None:
     Connection.__module__, Connection.__qualname__ = base.__module__, base.__qualname__
     guarded.__name__ = guarded.__qualname__ = "connect"
     guarded.__doc__, guarded.__wrapped__ = connect.__doc__, connect  # type: ignore[attr-defined]
-    for one in (module, sys.modules.get("sqlite3")):
+    package: Any = sys.modules.get("sqlite3")
+    for one in (module, package):
         if one is not None and getattr(one, "connect", None) is connect:
             one.Connection, one.connect = Connection, guarded
+
+
+def _authorizer(refuses: Callable[[str | None], bool]) -> Callable[..., int]:
+    def authorize(action: int, name: str | None, *_: object) -> int:
+        if action != ATTACH:
+            return OK
+        if name is None:
+            return DENY if refuses(None) else OK
+        file = places.file_of(name)
+        return DENY if file is not None and refuses(file) else OK
+
+    return authorize

@@ -113,18 +113,18 @@ class Guard:
             if reason is not None:
                 self._answer("starting a program on", reason)
 
-    def connecting(self, hosts: Sequence[servers.Host], database: str) -> Callable[[str], None] | None:
-        """A driver is about to connect to a server. Returns what is to be told the stamp, if it matters."""
+    def connecting(self, hosts: Sequence[servers.Host], database: str) -> servers.After | None:
+        """A driver is about to connect to a server. Returns what is to be told then, if it matters."""
         reason, asks = self.servers.opening(hosts, database)
         self._answer("connecting to", reason)
         if not asks:
             return None
 
-        def after(environment: str) -> None:
-            if environment != "test":
-                self._answer(
-                    "connecting to", servers.reason_of(servers.name_of(hosts, database), environment)
-                )
+        def after(environment: str, host: servers.Host, database: str) -> None:
+            reason, is_unknown = self.servers.opening([host], database)  # it may have been a service's name
+            if is_unknown and environment != "test":
+                reason = servers.reason_of(servers.name_of([host], database), environment)
+            self._answer("connecting to", reason)
 
         return after
 
@@ -225,7 +225,7 @@ def _refuses(file: str | None) -> bool:
     return _Installed.guard is not None and _Installed.guard.refuses_to_attach(file)
 
 
-def _asks(hosts: Sequence[servers.Host], database: str) -> Callable[[str], None] | None:
+def _asks(hosts: Sequence[servers.Host], database: str) -> servers.After | None:
     return None if _Installed.guard is None else _Installed.guard.connecting(hosts, database)
 
 

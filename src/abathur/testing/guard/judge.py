@@ -11,11 +11,12 @@ from .settings import URL, Settings
 
 PRODUCTION, DEVELOPMENT, TEST = 0x41425401, 0x41425402, 0x41425403
 ENVIRONMENTS = {PRODUCTION: "production", DEVELOPMENT: "development", TEST: "test"}
-"""The application_ids of `abathur.schema.stamp`; a child process has this file and perhaps nothing else of it."""
+"""The application_ids of `abathur.schema.stamp`, which a child process may be unable to import."""
 
 _TOOLS = ("coverage.sqldata", "coverage.sqlitedb", "testmon.db", "_hypothesis_database")
 """Modules that keep a database about the tests themselves, such as `.coverage`."""
 _TOOL_FILES = (".coverage", ".testmondata")
+"""How the names of such databases begin, for programs that are started with them."""
 
 Identity = tuple[int, int]
 
@@ -205,9 +206,9 @@ class Judge:
     def _is_tool(self, path: str) -> bool:
         """Whether it is a tool of the test run that keeps its own database."""
         name = os.path.basename(path)
-        if any(name == one or name.startswith(f"{one}.") or name.startswith(f"{one}-") for one in _TOOL_FILES):
+        if name.startswith(_TOOL_FILES):
             return True
-        frame = sys._getframe(1)
+        frame = sys._getframe(1)  # noqa: SLF001
         while frame is not None:
             if frame.f_globals.get("__name__") in _TOOLS:
                 return True

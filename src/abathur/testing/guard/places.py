@@ -15,7 +15,7 @@ def text_of(name: object) -> str | None:
     """A path as text, from str, bytes or a path object; None for anything else, a descriptor say."""
     if isinstance(name, (str, bytes)) or hasattr(name, "__fspath__"):
         try:
-            return os.fsdecode(name)  # type: ignore[arg-type]
+            return os.fsdecode(name)
         except (TypeError, UnicodeError):
             return None
     return None

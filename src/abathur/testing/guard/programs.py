@@ -22,7 +22,9 @@ _APART = str.maketrans(dict.fromkeys(" \t\r\n;|&<>(){}[]'\"`,$", "\0"))
 
 def words(arguments: object) -> Iterator[str]:
     """Everything in a command line that may be the name of a file; scripts for a shell are taken apart."""
-    many = [arguments] if isinstance(arguments, (str, bytes)) or hasattr(arguments, "__fspath__") else arguments
+    many = (
+        [arguments] if isinstance(arguments, (str, bytes)) or hasattr(arguments, "__fspath__") else arguments
+    )
     left = MOST_WORDS
     for argument in many if isinstance(many, (list, tuple)) else ():
         text = places.text_of(argument)
@@ -63,7 +65,10 @@ def environment(settings: str) -> dict[str, str]:
 
 def completed(given: Mapping[Any, Any], settings: str) -> dict[Any, Any] | None:
     """An environment that a program is started with, and the guard; None if that is in it already."""
-    found = {os.fsdecode(name): os.fsdecode(value) for name, value in given.items()}
+    try:
+        found = {os.fsdecode(name): os.fsdecode(value) for name, value in given.items()}
+    except TypeError:  # a value that is none, which Popen refuses
+        return None
     path = [one for one in found.get("PYTHONPATH", "").split(os.pathsep) if one]
     if found.get(VARIABLE) == settings and CHILD in path:
         return None
@@ -82,10 +87,8 @@ def guard_popen(subprocess: Any, settings: Any) -> None:
         text = settings()
         if text is not None and len(args) <= 10:  # the environment is by keyword, as everybody has it
             given = options.get("env")
-            try:
+            if given is None or hasattr(given, "items"):  # what is no environment is for Popen to refuse
                 options["env"] = completed(os.environ if given is None else given, text) or given
-            except (TypeError, AttributeError, ValueError):
-                pass  # what is no environment is for Popen to refuse
         original(self, *args, **options)
 
     __init__.__wrapped__ = original  # type: ignore[attr-defined]
@@ -105,7 +108,7 @@ class Watcher:
             module = sys.modules.get(name)
             if module is not None:
                 self._patches.pop(name)(module)
-        sys.meta_path.insert(0, self)  # type: ignore[arg-type]
+        sys.meta_path.insert(0, self)
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """What the import system asks each of its finders."""

@@ -1,4 +1,4 @@
-"""What the guard has refused: kept where the test that did it is found, whatever its code does with the error."""
+"""What the guard has refused: kept for the test that did it, whatever its code does with the error."""
 
 from __future__ import annotations
 
@@ -82,12 +82,12 @@ class Refusals:
         try:
             os.unlink(self._report)
         except OSError:
-            pass
+            return
 
 
 def place_of_call(root: str) -> str:
     """Where in the project, or else where outside of the standard library, this call comes from."""
-    frame = sys._getframe(1)
+    frame = sys._getframe(1)  # noqa: SLF001
     fallback = ""
     found = ""
     while frame is not None:

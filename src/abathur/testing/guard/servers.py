@@ -106,23 +106,27 @@ def _is_named(entries: list[_Entry], host: str, port: str, database: str) -> boo
 
 # -- the drivers -------------------------------------------------------------------------------
 
-Asks = "Callable[[Sequence[Host], str], Callable[[str], None] | None]"
-"""Called before a connection is made. It raises, or gives back what is to be called with the stamp."""
+if TYPE_CHECKING:
+    After = Callable[[str, Host, str], None]
+    """Called with the stamp of a database, and with where it is after all."""
+    Asks = Callable[[Sequence[Host], str], After | None]
+    """Called before a connection is made. It raises, or gives back what is to be called after that."""
 
 
-def guard_asyncpg(module: Any, asks: Callable[..., Any]) -> None:
+def guard_asyncpg(module: Any, asks: Asks) -> None:
     """Wrap the function to which everything comes down; by then URL, environment and files are read."""
     original = module._connect_addr  # noqa: SLF001  # the public ones do not know yet where they connect to
 
     async def guarded(**options: Any) -> Any:
-        after = asks([_address(options["addr"])], str(options["params"].database))
+        host, database = _address(options["addr"]), str(options["params"].database)
+        after = asks([host], database)
         connection = await original(**options)
         if after is not None:
             try:
                 stamp = ""
                 if await connection.fetchval(IS_THERE):
                     stamp = await connection.fetchval(STAMP) or ""
-                after(stamp)
+                after(stamp, host, database)
             except BaseException:
                 connection.terminate()
                 raise
@@ -133,24 +137,24 @@ def guard_asyncpg(module: Any, asks: Callable[..., Any]) -> None:
 
 
 def _address(found: Any) -> Host:
-    """asyncpg has a host and a port, or the path of a socket."""
+    """Asyncpg has a host and a port, or the path of a socket."""
     if isinstance(found, str):
         directory, _, name = found.rpartition("/")
         return directory or "/", name.rpartition(".")[2]
     return str(found[0]), str(found[1])
 
 
-def guard_psycopg(module: Any, asks: Callable[..., Any]) -> None:
+def guard_psycopg(module: Any, asks: Asks) -> None:
     """Wrap `Connection.connect`, which `psycopg.connect` and every pool call."""
     _wrap(module.Connection, asks, _checked)
 
 
-def guard_psycopg_async(module: Any, asks: Callable[..., Any]) -> None:
+def guard_psycopg_async(module: Any, asks: Asks) -> None:
     """The same for `AsyncConnection.connect`."""
     _wrap(module.AsyncConnection, asks, _checked_async)
 
 
-def _wrap(kind: Any, asks: Callable[..., Any], make: Callable[..., Any]) -> None:
+def _wrap(kind: Any, asks: Asks, make: Callable[..., Any]) -> None:
     original = kind.__dict__["connect"].__func__
     guarded = make(original, asks)
     guarded.__doc__ = original.__doc__
@@ -158,7 +162,7 @@ def _wrap(kind: Any, asks: Callable[..., Any], make: Callable[..., Any]) -> None
     kind.connect = classmethod(guarded)
 
 
-def _checked(original: Callable[..., Any], asks: Callable[..., Any]) -> Callable[..., Any]:
+def _checked(original: Callable[..., Any], asks: Asks) -> Callable[..., Any]:
     def connect(cls: Any, conninfo: str = "", **options: Any) -> Any:
         after = asks(*_wanted(conninfo, options))
         connection = original(cls, conninfo, **options)
@@ -167,7 +171,7 @@ def _checked(original: Callable[..., Any], asks: Callable[..., Any]) -> Callable
     return connect
 
 
-def _checked_async(original: Callable[..., Any], asks: Callable[..., Any]) -> Callable[..., Any]:
+def _checked_async(original: Callable[..., Any], asks: Asks) -> Callable[..., Any]:
     async def connect(cls: Any, conninfo: str = "", **options: Any) -> Any:
         after = asks(*_wanted(conninfo, options))
         connection = await original(cls, conninfo, **options)
@@ -195,13 +199,14 @@ def _wanted(conninfo: str, options: dict[str, Any]) -> tuple[list[Host], str]:
     return list(zip(hosts, ports, strict=False)), database
 
 
-def _after(connection: Any, after: Callable[[str], None]) -> Any:
+def _after(connection: Any, after: After) -> Any:
     """Look at the stamp; no transaction is begun by it."""
     try:
         raw = connection.pgconn
         is_there = raw.exec_(IS_THERE.encode()).get_value(0, 0) == b"t"
         stamp = (raw.exec_(STAMP.encode()).get_value(0, 0) if is_there else None) or b""
-        after(stamp.decode())
+        found = connection.info
+        after(stamp.decode(), (found.host or found.hostaddr, str(found.port)), found.dbname)
     except BaseException:
         connection.pgconn.finish()
         raise

@@ -74,8 +74,7 @@ class Settings:
     def absolute(self, entry: str) -> str:
         """An entry of an ini file or a marker: a path from the project's directory, or a URL as it is."""
         for scheme in ("sqlite+aiosqlite:///", "sqlite:///"):
-            if entry.startswith(scheme):
-                entry = entry[len(scheme) :]
+            entry = entry.removeprefix(scheme)
         if URL in entry:
             return entry
         path = os.path.join(self.root, os.path.expanduser(entry))

@@ -1,0 +1,70 @@
+"""Removing the file of a database, with its log, when nobody else has it open."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+from typing import Final
+
+from abathur.engines.faults import translate, translate_os
+from abathur.engines.sidelock import SideLock
+from abathur.errors import LockTimeoutError
+
+PAUSE: Final = 0.02
+"""Seconds between two looks at whether everybody has let go of it."""
+LOGS: Final = ("-wal", "-shm", "-journal")
+
+
+def remove(raw: sqlite3.Connection, path: Path, timeout: float) -> None:
+    """Remove the file that a connection has open; `timeout` is how many seconds to wait for the others.
+
+    Whoever has it open would go on with a file that has no name, and what it writes would be lost. Only a
+    connection that is alone can end WAL mode, so that is asked for, and the file stays locked until it is
+    gone. The side lock's file stays: a process that waits on a deleted one would exclude nobody. Raises
+    LockTimeoutError or another EngineError, and then nothing was removed.
+    """
+    lock = SideLock(path, timeout)
+    lock.acquire()
+    try:
+        _be_alone(raw, path, timeout)
+        try:
+            path.unlink()
+            for ending in LOGS:
+                Path(f"{path}{ending}").unlink(missing_ok=True)
+            _sync(path.parent)
+        except OSError as error:
+            raise translate_os(error, str(path)) from error
+        finally:
+            raw.execute("ROLLBACK").fetchall()
+    finally:
+        lock.close()
+
+
+def _be_alone(raw: sqlite3.Connection, path: Path, timeout: float) -> None:
+    """Begin a transaction beside which nobody can have the file open."""
+    deadline = time.monotonic() + timeout
+    raw.execute("PRAGMA busy_timeout=0").fetchall()
+    while True:
+        try:
+            # The mode that it is in is answered, if it cannot be changed.
+            if raw.execute("PRAGMA journal_mode=DELETE").fetchone()[0] != "wal":
+                raw.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
+                raw.execute("BEGIN EXCLUSIVE").fetchall()
+                return
+        except (sqlite3.Error, MemoryError) as error:
+            typed = translate(error, str(path), "its removal")
+            if not isinstance(typed, LockTimeoutError):
+                raise typed from error
+        if time.monotonic() >= deadline:
+            raise LockTimeoutError(str(path), timeout, None)
+        time.sleep(PAUSE)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
