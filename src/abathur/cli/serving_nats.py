@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from abathur.cli.opening import database, initialize, refuse_strangers
 from abathur.cli.options import Settings
@@ -42,7 +42,8 @@ async def serve_nats(
             await initialize(db)
             service = DatabaseService(access, db, prefix, tasks=tasks, echo=echo)
             starting = asyncio.create_task(service.start())
-            await asyncio.wait([starting, stopped], return_when=asyncio.FIRST_COMPLETED)
+            first: list[asyncio.Future[Any]] = [starting, stopped]
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
                 starting.cancel()
                 await asyncio.wait([starting])
