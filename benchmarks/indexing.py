@@ -34,7 +34,16 @@ def run(bench: Bench) -> None:
         with pg_server.server(bench) as url:
             if url is not None:
                 rows.append(["postgres", *_measure(place, tree, _schema(url), files)])
-    headers = ["engine", "first, s", "files/s", "killed at", "to the end, s", "batches again", "nothing to do, s", "search, ms"]
+    headers = [
+        "engine",
+        "first, s",
+        "files/s",
+        "killed at",
+        "to the end, s",
+        "batches again",
+        "nothing to do, s",
+        "search, ms",
+    ]
     bench.table(headers, rows)
     for row in rows:
         bench.goal(f"{files:,} files, {row[0]}, seconds", row[1], "<=", 60)

@@ -24,6 +24,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "enqueue", "list", "show", "why", "tree", "critical-path", "cancel", "retry", "stats",
     ),
     "Workers": ("run", "workers"),
+    "Servers": ("serve nats",),
     "Projects": (
         *(
             f"projects {name}"

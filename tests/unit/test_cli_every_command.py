@@ -80,11 +80,12 @@ CALLS: dict[str, Call] = {
     "backup": Call("copy.db", "abathur.db", HERE),
     "move": Call("abathur.db copy.db", "nowhere.db copy.db"),
     "doctor": Call(""),
+    "serve nats": Call(""),
     "completion": Call("bash"),
     "demo": Call("--files 1 --workers 2 --pace 0"),
 }
 """`{command: how it is called}`."""
-SLOW = {"demo"}
+SLOW = {"demo", "serve nats"}
 """Called with --json by tests of its own."""
 NO_ERROR = {
     "doctor": "a database that cannot be opened is its answer",
