@@ -16,8 +16,8 @@ from abathur.script import Built, Script
 
 PURGED: Final = "database.purged"
 """The action of the row by which a new trail begins."""
-KEPT: Final = frozenset({META, "schema_history"})
-"""What is about the schema, and stays."""
+KEPT: Final = frozenset({META, "schema_history", "row_tables", "row_heads"})
+"""What is about the schema, and stays: that of plugins, too."""
 
 
 def purge(dialect: str, schemas: Sequence[Schema], actor: str, aside: str | None, now: int) -> Script[int]:
