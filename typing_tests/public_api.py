@@ -116,6 +116,10 @@ async def bot() -> None:
     await db.close()
 
 
+def numbered(number: int) -> dict[str, int]:
+    return {"n": number}
+
+
 async def test(db: Database, runner: Runner) -> None:
     clock = FakeClock(datetime(2030, 1, 1, tzinfo=UTC))
     Database(":memory:", environment="test", clock=clock)
@@ -126,7 +130,7 @@ async def test(db: Database, runner: Runner) -> None:
     assert_type(done.left, tuple[LeftTask, ...])
     task = await make_task(db, status="failed", error=ValueError("no"))
     assert_type(task, Task)
-    assert_type(await make_tasks(db, 3, input=lambda n: {"n": n}), list[Task])
+    assert_type(await make_tasks(db, 3, input=numbered), list[Task])
     assert_type(await make_graph(db, "a -> b", tasks={"b": {"priority": 9}}), dict[str, Task])
     assert_type(await TaskFactory(db, agent_type="x").batch(2), list[Task])
     assert_type(await claim_task(db, task), Claim)
