@@ -21,6 +21,7 @@ MODULES = {
     "graph": "graph",
     "pickup": "pickup",
     "processes": "processes",
+    "projects": "projects",
     "postgres": "postgres",
     "postgres_pickup": "postgres_pickup",
     "postgres_processes": "postgres_processes",
