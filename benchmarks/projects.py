@@ -73,11 +73,11 @@ def _configured(place: Path, project_id: str | None) -> Path:
 
 def _fill(project_ids: list[str], root: str, now: int) -> Any:
     """Rows of projects whose directories and stores are not looked at."""
+    steady = {"description": None, "metadata": "{}", "now": now}
     rows = [
-        {"id": one, "name": f"other {n}", "description": None, "database_name": f"other_{n}", "metadata": "{}",
-         "now": now}
+        {"id": one, "name": f"other {n}", "database_name": f"other_{n}", **steady}
         for n, one in enumerate(project_ids)
-    ]  # fmt: skip
+    ]
     yield Statement("projects.insert", rows=rows)
     directory = identity(root)
     roots = [
