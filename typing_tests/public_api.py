@@ -26,6 +26,7 @@ from abathur import (
 )
 from abathur.chat import BotDatabase as FoundInChat
 from abathur.chat import Event, Recorded
+from abathur.projects import Project, Resolution
 
 
 async def use(db: Database) -> None:
@@ -90,3 +91,15 @@ async def bot() -> None:
     assert_type(db.is_connected, bool)
     assert_type(await db.get_top_chatters(), list[tuple[str, int]])
     await db.close()
+
+
+async def projects(db: Database) -> None:
+    found = await db.projects.resolve(directory="work", session="editor-1")
+    assert_type(found, Resolution)
+    assert_type(found.project_id, str)
+    assert_type(await db.projects.store(found.project_id), Database)
+    assert_type(await db.projects.list(state="ready"), list[Project])
+    assert_type((await db.projects.create("a", metadata={"team": 1})).config_persisted, bool)
+    assert_type((await db.projects.repair("a")).done, tuple[str, ...])
+    db.projects.configure(resolver=lambda directory, session: directory or session)
+    Runner(db, project=[found.project_id])
