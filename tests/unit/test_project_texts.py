@@ -66,8 +66,8 @@ def test_an_id_is_known_in_all_its_forms(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", ID[:-1], f"{ID}0", f"{{{ID}", f"{ID}}}", ID.replace("-", "", 1), f"urn:uuid:{ID}", "\u0660" * 32,
-     ID.replace("0", "g"), f"{{{{{ID}}}}}"],
+    ["", "x", ID[:-1], f"{ID}0", f"{{{ID}", f"{ID}}}", ID.replace("-", "", 1), f"urn:uuid:{ID}",
+     "\u0660" * 32, ID.replace("0", "g"), f"{{{{{ID}}}}}"],
 )  # fmt: skip
 def test_what_is_no_id_is_none(text):
     assert names.as_id(text) is None
