@@ -135,7 +135,6 @@ def task(here) -> str:
     return asyncio.run(make(here / HERE))
 
 
-
 async def make(path: Path) -> str:
     async with Database(path, environment="test") as db:  # under pytest no other one can be dropped
         await db.projects.create("known")
