@@ -28,8 +28,7 @@ from abathur.errors import (
 )
 from abathur.models import Finding
 from abathur.projects.api import Projects
-from abathur.projects.index.tables import JOBS
-from abathur.projects.tables import REGISTRY, STORE
+from abathur.projects.tables import FEATURE, STORE
 from abathur.rows import registry
 from abathur.rows.api import Rows
 from abathur.rows.tables import ROWS
@@ -91,7 +90,7 @@ class Database(Destroying):
                 "Expected 'full' or 'normal'.",
                 "Leave it out for 'full'.",
             )
-        features = (REGISTRY, JOBS, CHAT, ROWS)
+        features = (*FEATURE, CHAT, ROWS)
         self._schemas = (LIBRARY, *features, *([schema] if isinstance(schema, Schema) else schema))
         self._environment = environment or os.environ.get(ENVIRONMENT) or None
         self._backup = backup
