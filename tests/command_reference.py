@@ -24,9 +24,14 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "enqueue", "list", "show", "why", "tree", "critical-path", "cancel", "retry", "stats",
     ),
     "Workers": ("run", "workers"),
-    "Projects": tuple(
-        f"projects {name}"
-        for name in ("list", "show", "resolve", "create", "rename", "adopt", "repair", "doctor")
+    "Servers": ("serve nats",),
+    "Projects": (
+        *(
+            f"projects {name}"
+            for name in ("list", "show", "resolve", "create", "rename", "adopt", "repair", "doctor")
+        ),
+        "index",
+        "search",
     ),
     "The trail": ("audit verify", "audit list", "audit head"),
     "Operating": ("backup", "move", "doctor", "prune", "completion"),

@@ -60,6 +60,8 @@ CALLS: dict[str, Call] = {
     "retry": Call("ID", code=1),
     "stats": Call(""),
     "run": Call("agents.py:make --until-idle", "agents.py:nothing", HERE),
+    "index": Call("--jobs", "nowhere", HERE),
+    "search": Call("word --project known", "***", HERE),
     "audit list": Call("--task ID", "--task nope", HERE),
     "audit head": Call(""),
     "audit verify": Call("", "--head nope", HERE),
@@ -78,11 +80,12 @@ CALLS: dict[str, Call] = {
     "backup": Call("copy.db", "abathur.db", HERE),
     "move": Call("abathur.db copy.db", "nowhere.db copy.db"),
     "doctor": Call(""),
+    "serve nats": Call(""),
     "completion": Call("bash"),
     "demo": Call("--files 1 --workers 2 --pace 0"),
 }
 """`{command: how it is called}`."""
-SLOW = {"demo"}
+SLOW = {"demo", "serve nats"}
 """Called with --json by tests of its own."""
 NO_ERROR = {
     "doctor": "a database that cannot be opened is its answer",
@@ -131,7 +134,6 @@ def here(tmp_path, monkeypatch) -> Path:
 def task(here) -> str:
     """The id of the one task, which is ready. There is a project, too."""
     return asyncio.run(make(here / HERE))
-
 
 
 async def make(path: Path) -> str:
