@@ -27,7 +27,7 @@ export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 help:
 	@echo "make demo    see abathur at work; leaves its database and report in ./abathur-demo/"
 	@echo "make test    the checks, then all tests"
-	@echo "make check   ruff, mypy, pyright and import-linter"
+	@echo "make check   ruff, mypy, pyright, import-linter and our own check-isolation"
 	@echo "make format  put the code into the form that the checks ask for"
 	@echo "make docs    the documentation as a site, in ./site/; a warning or a broken link is a failure"
 	@echo "make bench   reproducible comparisons, each printing its method"
@@ -59,6 +59,7 @@ check: $(TOOLS)
 	$(BIN)/mypy
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+	$(BIN)/abathur check-isolation --forbid app.db.database --exclude tests/testing/sample
 
 format: $(TOOLS)
 	$(BIN)/ruff check --fix .

@@ -6,6 +6,8 @@ import argparse
 import importlib
 import inspect
 import json
+import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ MODULES = {
     "latency": "latency",
     "initialize": "initialize",
     "import": "import_time",
+    "guard": "guard",
     "claim_depth": "claim_depth",
     "graph": "graph",
+    "indexing": "indexing",
     "pickup": "pickup",
     "processes": "processes",
     "postgres": "postgres",
@@ -38,6 +42,7 @@ def main() -> None:
     unknown = sorted(set(arguments.names) - set(MODULES))
     if unknown:
         parser.error(f"there is no benchmark {', '.join(unknown)}; there are {', '.join(MODULES)}")
+    signal.signal(signal.SIGTERM, _ended)
     print(machine(arguments.directory))
     missed: list[str] = []
     found: dict[str, Any] = {"machine": machine(arguments.directory), "quick": arguments.quick}
@@ -60,6 +65,11 @@ def main() -> None:
         arguments.json.write_text(json.dumps(found, indent=1) + "\n")
     if missed:
         print("missed: " + "; ".join(missed))
+
+
+def _ended(number: int, _: object) -> None:
+    """End in good order: servers and processes that were started are stopped, and files are removed."""
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,13 @@
 c callers enqueue tasks of 500 bytes, one per call; then c workers claim one and complete it, until none is
 left. e2e = N / (time to enqueue + time to process). "runner": the same tasks run by a Runner(concurrency=c)
 whose handler does nothing. The limit is bare asyncpg on one connection: the same row changes in batches of
-c, claims with SKIP LOCKED, one transaction to enqueue, one to claim, one to complete, nothing hashed (see
-pg_bare.py); that the schemas end with the same rows is checked. "fused": it completes and claims in one
-transaction. The peers do the same work with their own workers (see pg_peers.py), on a part of the tasks,
-because they are slower. Each measurement has a fresh schema, all take turns, and a ratio is the median of
-the rounds' ratios.
+c, claims with SKIP LOCKED, one transaction to enqueue, one to claim, one to complete, audit rows, seals and
+counts included, nothing hashed (see pg_bare.py); that the schemas end with the same rows is checked. What
+changes no row is abathur's alone, and counted against it: it looks for what is due or expired and for who
+waits for a task, reads whole tasks, asks for the transaction's number, and notifies. "fused": the limit
+completes and claims in one transaction, which lone callers cannot. The peers do the same work with their own
+workers (see pg_peers.py), on a part of the tasks, because they are slower. Each measurement has a fresh
+schema, all take turns, and a ratio is the median of the rounds' ratios.
 """
 
 from __future__ import annotations

@@ -25,9 +25,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "Workers": ("run", "workers"),
     "Servers": ("serve nats",),
-    "Projects": tuple(
-        f"projects {name}"
-        for name in ("list", "show", "resolve", "create", "rename", "adopt", "repair", "doctor")
+    "Projects": (
+        *(
+            f"projects {name}"
+            for name in ("list", "show", "resolve", "create", "rename", "adopt", "repair", "doctor")
+        ),
+        "index",
+        "search",
     ),
     "The trail": ("audit verify", "audit list", "audit head"),
     "Operating": ("backup", "move", "doctor", "prune", "completion"),

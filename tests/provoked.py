@@ -483,6 +483,19 @@ async def _(directory: Path) -> None:
     await moved(directory, *RUNNING, meanwhile="UPDATE abathur_meta SET value = '' WHERE key = 'move'")
 
 
+@provokes(errors.ProtectedDatabaseError)
+async def _(directory: Path) -> None:
+    async with at(directory, environment="production"):
+        pass
+    await elsewhere(
+        directory,
+        f"""
+        async with Database("{directory}/agents.db") as production:
+            await production.drop()
+    """,
+    )
+
+
 # ------------------------------------------------------------------------------------ the database
 
 

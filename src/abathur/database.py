@@ -101,21 +101,16 @@ class Database(Destroying):
         self._watch = Watch()
         self._clock = clock
         self._unsubscribe: Callable[[], None] | None = None
+        options: dict[str, Any] = {"durability": durability, "lock_timeout": lock_timeout, "clock": clock}
+        observer = self._watch.committed
         self._engine: Engine = self._make_engine(
-            url,
-            queries,
-            closing=Closing,
-            observer=self._watch.committed,
-            recorded=last_moment,
-            durability=durability,
-            lock_timeout=lock_timeout,
-            clock=clock,
+            url, queries, closing=Closing, observer=observer, recorded=last_moment, **options
         )
-        self._durability, self._lock_timeout = durability, lock_timeout
-        self._actor = actor or f"{socket.gethostname()}:{os.getpid()}"
-        self._tasks = Tasks(self._engine, self._watch, self._actor)
+        actor = actor or f"{socket.gethostname()}:{os.getpid()}"
+        self._for_stores = {**options, "backup": backup, "actor": actor}
+        self._tasks = Tasks(self._engine, self._watch, actor)
         self._audit = audit.Audit(self._engine)
-        self._projects = Projects(self._engine, self._actor, self._store)
+        self._projects = Projects(self._engine, actor, self._store)
         self._chat = Chat(self._engine)
         self._rows = Rows(self._engine, partial(migrate.extend, self._engine, Closing, version=__version__))
 
@@ -312,16 +307,8 @@ class Database(Destroying):
 
     def _store(self, database_name: str, project_id: str) -> Database:
         """The store of a project, not open yet. Handed down to `projects`, which imports no Database."""
-        return Database(
-            self._engine.beside(database_name),
-            schema=STORE,
-            environment=self._environment,
-            durability=self._durability,
-            lock_timeout=self._lock_timeout,
-            backup=self._backup,
-            project=project_id,
-            actor=self._actor,
-        )
+        given = {"environment": self._environment, "project": project_id, **self._for_stores}
+        return Database(self._engine.beside(database_name), schema=STORE, **given)
 
     @property
     def chat(self) -> Chat:

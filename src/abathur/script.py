@@ -99,7 +99,7 @@ class Together:
 
     __slots__ = ("name", "statements")
 
-    def __init__(self, *statements: Statement) -> None:
+    def __init__(self, *statements: Statement | Built) -> None:
         self.statements = statements
         self.name = " + ".join([one.name for one in statements])
 

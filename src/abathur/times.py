@@ -36,6 +36,7 @@ def micros(moment: datetime, name: str) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1)
 
 
+@lru_cache(maxsize=64)  # those of one transaction are often the same
 def moment(value: int | None) -> datetime | None:
     """Microseconds since the epoch as an aware datetime in UTC; None for what a damaged row may hold."""
     if value is None:
@@ -46,6 +47,7 @@ def moment(value: int | None) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=64)  # the same
 def parse(text: str | None) -> datetime | None:
     """A stored text time as a datetime; older databases hold other forms, which become None."""
     if not text:

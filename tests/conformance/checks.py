@@ -7,7 +7,6 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
-import attrs
 import msgspec
 
 from abathur import Database, Statement
@@ -106,9 +105,7 @@ def _check_task(task: dict[str, Any], made: list[dict[str, Any]]) -> None:
 
 def changed(value: Any, **fields: Any) -> Any:
     """A copy of a task or claim in which some fields are different."""
-    return (
-        attrs.evolve(value, **fields) if attrs.has(type(value)) else msgspec.structs.replace(value, **fields)
-    )
+    return msgspec.structs.replace(value, **fields)
 
 
 def _now(now: int) -> Script[int]:

@@ -81,7 +81,7 @@ def test_what_is_next_is_the_best_of_each_type_up_to_its_cap(queue, caps, limit,
         of_type = sorted(one for one in tasks if one[1][0] == statement.params["agent_type"])
         return [{"rank": rank, "id": task} for rank, task in of_type[: statement.params["limit"]]]
 
-    script = claims._next_ready(tuple(sorted(agent_types)), limit, caps)
+    script = claims._best(tuple(sorted(agent_types)), limit, caps)
     answer = None
     while True:
         try:

@@ -25,7 +25,7 @@ from abathur.errors import (
 )
 from abathur.ids import new_id
 from abathur.projects import asking
-from abathur.projects.sessions import set_working_directory
+from abathur.projects.tools import set_working_directory
 from tests.conformance.projects import config, edit, path_of, write
 from tests.readonly import read_only
 

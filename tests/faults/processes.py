@@ -7,6 +7,7 @@ must be in the database.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import mmap
 import os
@@ -23,7 +24,7 @@ import abathur.engines.postgres  # noqa: F401  # the fork server imports it once
 from abathur import Database, Statement, moving, sql, tasks
 from abathur.chat import Event
 from abathur.engines import clock, postgres_connection
-from abathur.errors import LeaseLostError
+from abathur.errors import LeaseLostError, RowSchemaConflictError
 from abathur.moving import pages
 
 
@@ -176,6 +177,33 @@ async def submitter(path: str, keys: str, prefix: str) -> None:
             say(*(task.id for task in made))
 
 
+async def registrar(path: str, name: str) -> None:
+    """Register tables and widen them for ever, and insert a row into each; say what was acknowledged.
+
+    Every process does it with the same tables, so that they meet.
+    """
+    draw = random.Random()
+    async with database(path) as db:
+        store = db.rows.for_plugin("quotes")
+        say("ready")
+        for number in itertools.count():
+            table = f"t{draw.randrange(5)}"
+            there = {"a": {"type": "string"}}
+            if table in (await store.list_schemas())["tables"]:
+                found = (await store.get_schema(table))["schema"]["fields"]
+                there = {field["name"]: {"type": field["type"]} for field in found}
+            if len(there) < 30:
+                there[f"f{draw.randrange(40)}"] = {"type": "integer"}
+            try:
+                await store.register({"table": table, "fields": there, "indexes": [draw.choice(list(there))]})
+            except RowSchemaConflictError:  # somebody else has widened it meanwhile
+                continue
+            say("registered", table, *there)
+            asked = f"{name} {number}"
+            made = await store.insert(table, {"a": asked, **dict.fromkeys(list(there)[1:], number)}, asked)
+            say("inserted", table, made["id"], asked)
+
+
 async def recorder(path: str, batches: str, size: str) -> None:
     """Record the batches of one stream, in an order of its own; say how many events of each were new."""
     order = list(range(int(batches)))
@@ -316,6 +344,7 @@ PROGRAMS = {
     "submitter": submitter,
     "recorder": recorder,
     "initializer": initializer,
+    "registrar": registrar,
     "writer": writer,
     "mover": mover,
     "holder": holder,

@@ -96,6 +96,19 @@ async def resolve_until(child: Child, directory: str, statement: int) -> None:
     await db.close()
 
 
+async def register_until(child: Child, statement: int, fields: dict[str, Any], row: dict[str, Any]) -> None:
+    """Register a table, insert a row that needs its fields, and die at this statement, as above."""
+    db = database(child)
+    await db.initialize()
+    counted = die_at(statement)
+    store = db.rows.for_plugin("quotes")
+    await store.register({"table": "t", "fields": fields, "indexes": ["a"]})
+    child.say("registered")
+    child.say("inserted", (await store.insert("t", row, request_id="the row"))["id"])
+    child.say("statements", counted())
+    await db.close()
+
+
 def die_at(statement: int) -> Callable[[], int]:
     """From now on, die at this statement, counted from 1; returns what tells how many there were.
 

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import attrs
+import msgspec
 from attrs import field, frozen
 from hypothesis import strategies as st
 
@@ -278,6 +279,9 @@ class World:
             return f"{type(value).__name__}: {self.plain(str(value))}"
         if isinstance(value, str):
             return HASH.sub("<hash>", UUID.sub(self._name, value.replace(self.db.name, "<name>")))
+        if isinstance(value, msgspec.Struct):
+            fields = msgspec.structs.asdict(value).items()
+            return type(value).__name__, {name: self.plain(found) for name, found in fields}
         if attrs.has(type(value)):
             fields = ((one.name, getattr(value, one.name)) for one in attrs.fields(type(value)))
             return type(value).__name__, {name: self.plain(found) for name, found in fields}

@@ -201,7 +201,7 @@ OPERATIONS = st.one_of(
 
 
 class Model:
-    """The table as it should be. Ids go on from example to example, so they are counted from the first one."""
+    """The table as it should be."""
 
     def __init__(self) -> None:
         self.rows: dict[int, Row] = {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from abathur import Database, Runner, Statement, tasks
 from abathur.errors import InvalidInputError
 from abathur.schema import Column, Schema, Table
 from abathur.testing import CrashPoint, assert_completed, assert_enqueued, crash_points, drain
-from tests.schemas import Prepared, place
 
 
 class World:
@@ -356,27 +355,13 @@ def add_order_and_complete(held, now):
     yield from tasks.complete(held, {"ok": True}, now=now)
 
 
-@pytest.fixture(params=["file", "postgres"])
-def options(request) -> Iterator[dict[str, Any]]:
-    """How crash_points is called on each engine that outlives a process."""
-    if request.param == "file":
-        yield {"schema": SHOP, "queries": QUERIES}
-        return
-    prepared = request.getfixturevalue("_shop_schemas")
-    taken = []
-
-    async def next_place() -> str:
-        if taken:
-            await asyncio.to_thread(prepared.give_back)
-        taken.append(True)
-        return place(prepared.server, await asyncio.to_thread(prepared.take))
-
-    yield {"schema": SHOP, "queries": QUERIES, "place": next_place}
-    if taken:
-        prepared.give_back()
+OPTIONS: dict[str, Any] = {"schema": SHOP, "queries": QUERIES}
 
 
-async def test_a_row_and_the_end_of_the_task_in_two_transactions_are_caught_after_the_first(options):
+@pytest.mark.parametrize("server", ["file", "postgres"])
+async def test_a_row_and_the_end_of_the_task_in_two_transactions_are_caught_after_the_first(
+    crash_points, server
+):
     async def scenario(db):
         runner = Runner(db)
 
@@ -388,14 +373,15 @@ async def test_a_row_and_the_end_of_the_task_in_two_transactions_are_caught_afte
         return runner
 
     with pytest.raises(AssertionError) as caught:
-        for crash in crash_points(scenario, **options):
+        for crash in crash_points(scenario, engine=server, **OPTIONS):
             async with crash as db:
                 assert await db.read(orders) == {"order": 1}
     (note,) = caught.value.__notes__
     assert "killed after the COMMIT of add_order, at" in note
 
 
-async def test_a_row_and_the_end_of_the_task_in_one_transaction_pass_everywhere(options):
+@pytest.mark.parametrize("server", ["file", "postgres"])
+async def test_a_row_and_the_end_of_the_task_in_one_transaction_pass_everywhere(crash_points, server):
     async def scenario(db):
         runner = Runner(db)
 
@@ -407,7 +393,7 @@ async def test_a_row_and_the_end_of_the_task_in_one_transaction_pass_everywhere(
         return runner
 
     seen = []
-    for crash in crash_points(scenario, lines=False, **options):
+    for crash in crash_points(scenario, engine=server, lines=False, **OPTIONS):
         async with crash as db:
             assert await db.read(orders) == {"order": 1}
             await assert_completed(db, agent_type="seller")
@@ -560,10 +546,3 @@ async def test_the_runner_of_a_scenario_is_left_untouched(make_db):
 
     await db.tasks.enqueue("x", agent_type="agent")
     assert (await drain(db, runner)).completed == 1
-
-
-@pytest.fixture(scope="session")
-def _shop_schemas(postgres_server):
-    prepared = Prepared(postgres_server)
-    yield prepared
-    prepared.remove()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import entry_points
+
 import pytest
 
 pytest_plugins = ["pytester"]
@@ -61,7 +63,9 @@ def test_the_fixtures_work_under(how, pytester):
         + BODY
         + test
     )
-    arguments = ["-p", "abathur.testing.toolkit", "-p", "no:cacheprovider", "-n0", "-W", "error", *options]
+    # Installed, the plugin is there by itself.
+    plugin = [] if entry_points(group="pytest11", name="abathur") else ["-p", "abathur.testing.plugin"]
+    arguments = [*plugin, "-p", "no:cacheprovider", "-n0", "-W", "error", *options]
     done = pytester.runpytest_subprocess(*arguments)
     done.assert_outcomes(passed=1)
 

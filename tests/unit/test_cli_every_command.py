@@ -60,6 +60,8 @@ CALLS: dict[str, Call] = {
     "retry": Call("ID", code=1),
     "stats": Call(""),
     "run": Call("agents.py:make --until-idle", "agents.py:nothing", HERE),
+    "index": Call("--jobs", "nowhere", HERE),
+    "search": Call("word --project known", "***", HERE),
     "audit list": Call("--task ID", "--task nope", HERE),
     "audit head": Call(""),
     "audit verify": Call("", "--head nope", HERE),
@@ -132,7 +134,6 @@ def here(tmp_path, monkeypatch) -> Path:
 def task(here) -> str:
     """The id of the one task, which is ready. There is a project, too."""
     return asyncio.run(make(here / HERE))
-
 
 
 async def make(path: Path) -> str:

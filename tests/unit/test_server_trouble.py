@@ -8,10 +8,12 @@ import time
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
+import anyio
 import asyncpg
 import pytest
 
 from abathur import Database, Statement
+from abathur.engines import postgres_pool
 from abathur.engines.postgres_migration import key_of
 from abathur.engines.urls import target_of
 from abathur.errors import (
@@ -73,6 +75,22 @@ async def test_a_lost_connection_is_noticed_while_the_clock_is_measured(postgres
             db.engine._clock._measured = float("-inf")
             await call()
         assert len(await db.tasks.list()) == 1
+
+
+async def test_connections_that_nobody_needs_are_closed_and_opened_again(postgres_url, dsn, monkeypatch):
+    monkeypatch.setattr(postgres_pool, "IDLE", 0.1)
+    async with Database(postgres_url, queries=PID) as db:
+        pids = [await db.run(pid), await db.read(pid)]
+        other = await asyncpg.connect(dsn)
+        try:
+            are_there = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY ($1::int[])"
+            with anyio.fail_after(20):
+                while await other.fetchval(are_there, pids):
+                    await asyncio.sleep(0.02)
+        finally:
+            await other.close()
+        assert await db.run(pid) not in pids
+        assert await db.read(pid) not in pids
 
 
 async def test_a_role_that_the_server_does_not_know_is_refused_at_once(postgres_url):

@@ -7,7 +7,8 @@ import sqlite3
 import pytest
 
 from abathur.errors import InvalidInputError, UnknownStatementError
-from abathur.sql import Catalog, Query, library, parse, read_directory
+from abathur.sql import DIALECTS, Catalog, Query, library, parse, read_directory
+from abathur.tasks import reading
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,17 @@ def test_parameters_stand_outside_of_strings_and_comments(sql, names):
     if names:
         with pytest.raises(KeyError):
             query.bind({})
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_whole_tasks_have_the_same_columns_wherever_they_are_read(dialect):
+    def columns(name):
+        text = " ".join(library(dialect)[name].positional.split())
+        selected = text.partition(" FROM ")[0].removeprefix("SELECT ")
+        return [column.partition(".")[2] for column in selected.split(", ")]
+
+    assert columns("tasks.next") == columns("batches.read")
+    assert sorted(columns("tasks.next")) == sorted([*reading.STEADY, *reading.CLAIMED])
 
 
 def test_every_statement_of_the_library_can_be_prepared():

@@ -7,7 +7,7 @@ import pytest
 from abathur.engines.urls import Server, target_of
 from abathur.errors import InvalidUrlError
 from abathur.sql import Query, library
-from abathur.sql.sets import joined, set_based
+from abathur.sql.sets import VARIANTS, SetBased, joined, set_based
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,61 @@ from abathur.sql.sets import joined, set_based
 )
 def test_a_statement_for_one_row_becomes_one_for_many(sql, types, expected):
     assert set_based(sql, types) == expected
+
+
+@pytest.mark.parametrize(
+    ("sql", "types", "same", "expected"),
+    [
+        (
+            "UPDATE t SET n = n - $1 WHERE id = $2",
+            ["int8", "text"],
+            [True, False],
+            "UPDATE t SET n = n - $1::int8 FROM unnest($2::text[]) AS given (p2) WHERE id = given.p2",
+        ),
+        (
+            "INSERT INTO t (id, n, at) VALUES ($1, COALESCE($2, 0), $3)",
+            ["text", "int8", "text"],
+            [False, True, True],
+            (
+                "INSERT INTO t (id, n, at) SELECT given.p1, COALESCE($2::int8, 0), $3::text"
+                " FROM unnest($1::text[]) AS given (p1)"
+            ),
+        ),
+        ("DELETE FROM t WHERE id = $1", ["text"], [True], None),
+    ],
+)
+def test_what_is_the_same_in_all_rows_is_given_once(sql, types, same, expected):
+    assert set_based(sql, types, same) == expected
+
+
+def test_values_are_sent_once_where_all_rows_have_the_same():
+    update = SetBased("UPDATE t SET n = $1 WHERE id = $2", ("int8", "text"))
+    assert update.over([(1, "a"), (2, "b")]) == (
+        "UPDATE t SET n = given.p1 FROM unnest($1::int8[], $2::text[]) AS given (p1, p2) WHERE id = given.p2",
+        [(1, 2), ("a", "b")],
+    )
+    assert update.over([(7, "a"), (7, "b"), (7, "c")]) == (
+        "UPDATE t SET n = $1::int8 FROM unnest($2::text[]) AS given (p2) WHERE id = given.p2",
+        [7, ("a", "b", "c")],
+    )
+    assert update.over([(None, "a"), (None, "b")])[1] == [None, ("a", "b")]
+    assert update.over([(1, "a"), (2, "b"), (1, "c")])[1] == [(1, 2, 1), ("a", "b", "c")]
+    assert SetBased("SELECT $1", ("text",)).over([("a",), ("b",)]) is None
+    assert update.over([(1, "a"), (1, "a")]) is None, "one statement would change the row once, not twice"
+
+
+def test_a_statement_has_a_few_texts_however_its_columns_are_filled():
+    columns = ("a", "b", "c", "d", "e")
+    names, places = ", ".join(columns), ", ".join(f"${at}" for at in range(1, 6))
+    insert = SetBased(f"INSERT INTO t ({names}) VALUES ({places})", ("int8",) * 5)
+    texts = set()
+    for same in range(31):  # each way in which some columns, but not all, hold one value
+        rows = [tuple(1 if same >> at & 1 else row for at in range(5)) for row in range(3)]
+        text, values = insert.over(rows)
+        texts.add(text)
+        again = [value if isinstance(value, tuple) else (value,) * 3 for value in values]
+        assert list(zip(*again, strict=True)) == rows
+    assert len(texts) <= VARIANTS + 1
 
 
 def test_every_statement_of_ours_that_changes_rows_can_take_many():

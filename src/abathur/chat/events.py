@@ -242,7 +242,7 @@ def _command(fields: Mapping[str, Any]) -> dict[str, Any]:
         "result": result,
         "error": fields.get("error"),
     }
-    payload.encode(said, "the command")
+    payload.encode(said, "The command")
     return said
 
 

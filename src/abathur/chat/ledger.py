@@ -81,7 +81,7 @@ class Ledger:
             for name, value in event.fields["status"].items()
             if name not in self.status or at >= self.status[name][1]
         }
-        payload.encode({**self.status, **newer}, "the status")
+        payload.encode({**self.status, **newer}, "The status")
         self.status.update(newer)
         self.status_at = max(at, self.status_at or 0)
 
@@ -94,7 +94,7 @@ class Ledger:
 
     def _command(self, event: Taken, _: int) -> None:
         arrived = self.now if event.arrived is None else event.arrived
-        said = payload.encode({**event.fields, "arrived": times.iso(arrived)}, "the command")
+        said = payload.encode({**event.fields, "arrived": times.iso(arrived)}, "The command")
         self.commands.append((times.iso(self.now), None, COMMAND, said, event.fields["username"]))
 
 

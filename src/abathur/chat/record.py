@@ -174,7 +174,7 @@ def _write(ledger: Ledger, streams: dict[str, Stored], now: int) -> Script[None]
         sent = [(message_id, SENT, at) for message_id, at in sorted(ledger.sent.items())]
         made.append(Statement("chat.end_outbound", rows=sent, columns=("id", "status", "sent_at")))
     if ledger.status_at is not None:
-        fields = payload.encode(ledger.status, "the status")
+        fields = payload.encode(ledger.status, "The status")
         made.append(Statement("chat.set_status", fields=fields, at=ledger.status_at))
     if streams:
         rows = [(name, stored.text, now) for name, stored in streams.items()]

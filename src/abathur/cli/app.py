@@ -10,6 +10,7 @@ from abathur._version import __version__
 from abathur.cli import (
     audit,
     backup,
+    check_isolation,
     completion,
     decide,
     demo,
@@ -125,6 +126,7 @@ for command in (
     backup.backup,
     move.move,
     doctor.doctor,
+    check_isolation.check_isolation,
     completion.completion,
     demo.demo,
     demo.demo_worker,

@@ -45,6 +45,18 @@ class AgentType(click.ParamType):  # type: ignore[type-arg]  # generic since cli
         return [CompletionItem(found) for found, _ in _look(ctx, _agent_types, incomplete)]
 
 
+class ProjectName(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.5 only
+    """The id or the name of a project; of those whose names shells can take, the names are offered."""
+
+    name = "project"
+
+    def shell_complete(
+        self, ctx: click.Context, _param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        return [CompletionItem(found, help=about) for found, about in _look(ctx, _projects, incomplete)]
+
+
+PROJECT: Final = ProjectName()
 TASK: Final = TaskId()
 AGENT_TYPE: Final = AgentType()
 
@@ -81,3 +93,13 @@ def _agent_types(prefix: str) -> Script[list[tuple[str, str]]]:
     rows: list[Any] = yield Statement("tasks.counts")
     found = sorted({row["agent_type"] for row in rows if row["agent_type"].startswith(prefix)})
     return [(agent_type, "") for agent_type in found[:MOST]]
+
+
+def _projects(prefix: str) -> Script[list[tuple[str, str]]]:
+    from abathur.cli.output import clean
+    from abathur.script import Statement
+
+    rows: list[Any] = yield Statement("projects.page", after="", name=None, state=None, limit=1_000)
+    pairs = ((row["name"] if SAFE.fullmatch(row["name"]) else row["id"], row) for row in rows)
+    found = {shown: clean(row["name"])[:80] for shown, row in pairs if shown.startswith(prefix)}
+    return list(found.items())[:MOST]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from abathur.cli.completing import AGENT_TYPE, TASK
+from abathur.cli.completing import AGENT_TYPE, PROJECT, TASK
 from abathur.cli.options import Settings, common, duration, json_value, moment
 from abathur.cli.output import clean, is_terminal, note, write, write_json
 
@@ -70,7 +70,12 @@ Examples:
     "--estimated-duration", type=duration, metavar="DURATION", help="Counted back from the deadline."
 )
 @click.option("--parent", type=TASK, metavar="ID", help="The task that this one is a part of.")
-@click.option("--project", metavar="ID", help="The project that it belongs to: its id or name, or a label.")
+@click.option(
+    "--project",
+    type=PROJECT,
+    metavar="ID",
+    help="The project that it belongs to: its id or name, or a label.",
+)
 @click.option("--summary", metavar="TEXT", help="A line for lists; else the first line of the prompt.")
 @click.option("--session", metavar="ID", help="The session that it belongs to.")
 @common

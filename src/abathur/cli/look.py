@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from abathur.cli.completing import AGENT_TYPE, TASK
+from abathur.cli.completing import AGENT_TYPE, PROJECT, TASK
 from abathur.cli.options import Settings, common
 from abathur.cli.output import (
     age,
@@ -39,7 +39,9 @@ Examples:
 )
 @click.option("--status", type=click.Choice(STATUSES), help="Only tasks in this status.")
 @click.option("--agent-type", type=AGENT_TYPE, metavar="NAME", help="Only tasks for these agents.")
-@click.option("--project", metavar="ID", help="Only tasks of this project: its id or name, or a label.")
+@click.option(
+    "--project", type=PROJECT, metavar="ID", help="Only tasks of this project: its id or name, or a label."
+)
 @click.option("--parent", type=TASK, metavar="ID", help="Only the parts of this task.")
 @click.option("--limit", type=int, default=50, show_default=True, help="So many at most; up to 10,000.")
 @click.option("--after", type=TASK, metavar="ID", help="The next page: the last task of the page before.")

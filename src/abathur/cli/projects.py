@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from abathur.cli.completing import PROJECT
 from abathur.cli.options import Settings, common
 from abathur.cli.output import clean, facts, heading, is_terminal, moment, note, table, write, write_json
 
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from abathur.models import Finding
     from abathur.projects.changing import Repaired
     from abathur.projects.values import Project, ProjectEvent, Resolution
-
-PROJECT = "PROJECT"
 
 
 @click.group()
@@ -73,7 +72,7 @@ Examples:
   abathur projects show 0199a1b2-c3d4-7e5f-8a9b-0c1d2e3f4a5b --json
 """,
 )
-@click.argument("project", metavar=PROJECT)
+@click.argument("project", type=PROJECT, metavar="PROJECT")
 @common
 @click.pass_obj
 def show(settings: Settings, project: str) -> None:
@@ -140,7 +139,7 @@ Examples:
   abathur projects resolve "My Project"
 """,
 )
-@click.argument("project", required=False, metavar=PROJECT)
+@click.argument("project", required=False, type=PROJECT, metavar="PROJECT")
 @click.option("--directory", type=click.Path(), metavar="DIRECTORY", help="Where one works; else here.")
 @click.option("--session", metavar="ID", help="The session whose working directory counts.")
 @common
@@ -196,8 +195,8 @@ Examples:
   abathur projects rename "My Project" "Our Project"
 """,
 )
-@click.argument("project", metavar=PROJECT)
-@click.argument("name", metavar="NAME")
+@click.argument("project", type=PROJECT, metavar="PROJECT")
+@click.argument("name", metavar="NEW_NAME")
 @common
 @click.pass_obj
 def rename(settings: Settings, project: str, name: str) -> None:
@@ -219,7 +218,7 @@ Examples:
   abathur projects adopt "My Project" ~/src/clone
 """,
 )
-@click.argument("project", metavar=PROJECT)
+@click.argument("project", type=PROJECT, metavar="PROJECT")
 @click.argument("directory", default=".", type=click.Path(), metavar="DIRECTORY")
 @common
 @click.pass_obj
@@ -240,7 +239,7 @@ Examples:
   abathur projects repair "My Project"
 """,
 )
-@click.argument("project", metavar=PROJECT)
+@click.argument("project", type=PROJECT, metavar="PROJECT")
 @common
 @click.pass_obj
 def repair(settings: Settings, project: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from abathur.cli.completing import files
+from abathur.cli.completing import PROJECT, files
 from abathur.cli.options import Settings, common
 from abathur.cli.output import clean, note, write_json
 from abathur.errors import InvalidInputError
@@ -61,6 +61,7 @@ agents.py:
 )
 @click.option(
     "--project",
+    type=PROJECT,
     multiple=True,
     metavar="ID",
     help="Run only tasks of this project: its id or name, or a label. Repeatable.",

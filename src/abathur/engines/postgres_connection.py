@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from decimal import Decimal
 from typing import Any, Final
 
 import asyncpg
@@ -13,15 +14,16 @@ from attrs import field, frozen
 
 from abathur.engines.postgres_faults import DRIVER, Transient, is_duplicate, translate
 from abathur.engines.urls import Server
-from abathur.errors import ConstraintError, InvalidUrlError
+from abathur.errors import ConstraintError, InvalidInputError, InvalidUrlError
 from abathur.script import Built, Statement, Together
 from abathur.sql import Catalog, Query
-from abathur.sql.sets import joined, set_based
+from abathur.sql.sets import SetBased, joined
 
 CONNECT_TIMEOUT: Final = 10.0
 """Seconds for one try to connect."""
 IDLE_IN_TRANSACTION: Final = "10s"
 """A process that is stopped in the midst of a transaction keeps others waiting for so long at most."""
+WHOLE: Final = frozenset({"pg_catalog.int2", "pg_catalog.int4", "pg_catalog.int8"})
 _PLACE = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\?")
 
 
@@ -35,7 +37,9 @@ class Options:
     lock_timeout: float
     """Seconds."""
     types: dict[str, tuple[str, ...]] = field(factory=dict)
-    """The types of the parameters of statements that were executed for many rows, by name."""
+    """The types of the parameters of statements for which they had to be known, by name."""
+    for_many: dict[str, SetBased] = field(factory=dict)
+    """The statements that were executed for many rows, by name."""
 
 
 BY_KEY: Final = {"enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"}
@@ -103,7 +107,7 @@ class Executor:
 
     def _is_ours(self, step: Statement | Built | Together) -> bool:
         if isinstance(step, Together):
-            return all(map(self._is_ours, step.statements))
+            return all(isinstance(one, Built) or self._is_ours(one) for one in step.statements)
         return isinstance(step, Statement) and self._options.catalog.is_ours(step.name)
 
     async def _execute(self, step: Statement | Built) -> list[Any]:
@@ -113,48 +117,78 @@ class Executor:
         if step.rows is not None:
             return [{"changed": await self._many(query, step)}]
         sql = query.numbered + query.locking if self._locks else query.numbered
-        return list(await self._raw.fetch(sql, *query.bind(step.params)))
+        values = query.bind(step.params)
+        if any(map(_is_fraction, values)):
+            await self._refuse_fractions(query, values)
+        return list(await self._raw.fetch(sql, *values))
 
     async def _many(self, query: Query, step: Statement) -> int:
         rows = _bound(query, step)
         if not rows:
             return 0
-        if len(rows) > 1 and (sql := await self._for_many(query)) is not None:
-            return _changed(await self._raw.execute(sql, *map(list, zip(*rows, strict=True))))
-        return sum([_changed(await self._raw.execute(query.numbered, *row)) for row in rows])
+        if len(rows) > 1 and (found := await self._for_many(query, rows)) is not None:
+            sql, values = found
+            return _changed(await self._raw.execute(sql, *values))
+        changed = 0
+        for row in rows:
+            if any(map(_is_fraction, row)):
+                await self._refuse_fractions(query, row)
+            changed += _changed(await self._raw.execute(query.numbered, *row))
+        return changed
 
     async def _together(self, step: Together) -> list[Any]:
-        """All statements as parts of one: of several round trips it makes one."""
+        """All statements as parts of one, in one round trip; the rows that the last of them answers with."""
         texts: list[str] = []
         values: list[Any] = []
         for one in step.statements:
+            if isinstance(one, Built):
+                texts.append(_numbered(one))
+                values += one.params
+                continue
             query = self._options.catalog[one.name]
             rows = [query.bind(one.params)] if one.rows is None else _bound(query, one)
             if not rows:
                 continue
-            text = query.numbered if len(rows) == 1 else await self._for_many(query)
-            if text is None:  # only an application's
+            if any(map(_is_fraction, rows[0])):
+                await self._refuse_fractions(query, rows[0])
+            found = (query.numbered, rows[0]) if len(rows) == 1 else await self._for_many(query, rows)
+            if found is None:  # only an application's
                 await self._execute(one)
                 continue
-            texts.append(text)
-            values += rows[0] if len(rows) == 1 else map(list, zip(*rows, strict=True))
-        if texts:
-            await self._raw.execute(joined(tuple(texts)), *values)
-        return []
+            texts.append(found[0])
+            values += found[1]
+        return list(await self._raw.fetch(joined(tuple(texts)), *values)) if texts else []
 
-    async def _for_many(self, query: Query) -> str | None:
-        """The text of a statement of our own that takes all rows at once.
+    async def _for_many(self, query: Query, rows: list[Any]) -> tuple[str, Sequence[Any]] | None:
+        """The text of a statement of our own that takes all rows at once, and its values.
 
         An application's are executed row by row: two of its rows may well change the same one.
         """
         if not self._options.catalog.is_ours(query.name):
             return None
-        types = self._options.types.get(query.name)
-        if types is None:
+        known = self._options.for_many.get(query.name)
+        if known is None:
+            known = self._options.for_many[query.name] = SetBased(query.numbered, await self._types(query))
+        return known.over(rows)
+
+    async def _refuse_fractions(self, query: Query, values: Sequence[Any]) -> None:
+        """Refuse a fraction where the statement takes a whole number: the driver would cut it off."""
+        for name, kind, value in zip(query.names, await self._types(query), values, strict=True):
+            if kind in WHOLE and _is_fraction(value):
+                raise InvalidInputError(
+                    f"The statement {query.name} was given :{name} = {value!r}.",
+                    f"Expected a whole number: it is {kind.rpartition('.')[2]} there.",
+                    "Round it, or declare the column REAL.",
+                )
+
+    async def _types(self, query: Query) -> tuple[str, ...]:
+        """The types of a statement's parameters, each with its schema."""
+        found = self._options.types.get(query.name)
+        if found is None:
             prepared = await self._raw.prepare(query.numbered)
-            types = tuple(f"{one.schema}.{one.name}" for one in prepared.get_parameters())
-            self._options.types[query.name] = types
-        return set_based(query.numbered, types)
+            found = tuple(f"{one.schema}.{one.name}" for one in prepared.get_parameters())
+            self._options.types[query.name] = found
+        return found
 
     async def control(self, sql: str) -> None:
         """Execute BEGIN, COMMIT, SAVEPOINT and the like."""
@@ -162,6 +196,27 @@ class Executor:
             await self._raw.execute(sql)
         except DRIVER as error:
             raise translate(error, self._options.server.name, sql) from error
+
+
+class Ending:
+    """Executes the closing script's steps; its last `Together` waits, so that more can go along with it."""
+
+    def __init__(self, execute: Executor) -> None:
+        self._execute = execute
+        self._waiting: tuple[Statement | Built, ...] = ()
+
+    async def __call__(self, step: Statement | Built | Together) -> list[Any]:
+        if self._waiting:
+            waiting, self._waiting = self._waiting, ()
+            await self._execute(Together(*waiting))
+        if isinstance(step, Together):
+            self._waiting = step.statements
+            return []
+        return await self._execute(step)
+
+    async def last(self, step: Built) -> list[Any]:
+        """Execute what waits, and with it the last statement of the transaction."""
+        return await self._execute(Together(*self._waiting, step))
 
 
 def _bound(query: Query, step: Statement) -> list[Any]:
@@ -178,6 +233,12 @@ def _numbered(step: Built) -> str:
         return step.sql
     places = iter(range(1, len(step.params) + 1))
     return _PLACE.sub(lambda match: f"${next(places)}" if match[0] == "?" else match[0], step.sql)
+
+
+def _is_fraction(value: object) -> bool:
+    if isinstance(value, float):
+        return not value.is_integer()
+    return isinstance(value, Decimal) and not (value.is_finite() and value == value.to_integral_value())
 
 
 def _changed(status: str) -> int:

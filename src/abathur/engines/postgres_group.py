@@ -19,17 +19,17 @@ import asyncpg
 from abathur.engines.base import Closing
 from abathur.engines.jobs import Batch, Job, forget, one_by_one, settle, without
 from abathur.engines.postgres_clock import ServerClock
-from abathur.engines.postgres_connection import Executor, connect, transaction
+from abathur.engines.postgres_connection import Ending, Executor, connect, transaction
 from abathur.engines.postgres_faults import DRIVER, Transient, is_orderly, translate
 from abathur.engines.postgres_pool import LONGEST_PAUSE, Pool
 from abathur.errors import AbathurError, OutcomeUnknownError, StatementError
-from abathur.script import Emitted, ScriptFunction, drive_async, start
+from abathur.script import Built, Emitted, ScriptFunction, drive_async, start
 
 BEGIN: Final = "BEGIN ISOLATION LEVEL READ COMMITTED"
 SAVEPOINT: Final = "abathur_batch"
 
-NUMBER: Final = "SELECT pg_current_xact_id_if_assigned()::text AS xid"
-NUMBER_AND_NOTIFY: Final = f"{NUMBER}, pg_notify($1, $2)"
+NUMBER: Final = Built("SELECT pg_current_xact_id_if_assigned()::text AS xid")
+NUMBER_AND_NOTIFY: Final = "SELECT pg_current_xact_id()::text AS xid, pg_notify(?, ?)"
 """The last statement: the transaction's number, and one notification for all that it has changed."""
 OUTCOME: Final = "SELECT pg_xact_status($1::text::xid8)"
 
@@ -67,7 +67,7 @@ class PostgresGroup:
         self._clock = clock
         self._new_closing = closing
         self._closing = closing() if closing else None
-        self._notify = (channel, sender)
+        self._notify = Built(NUMBER_AND_NOTIFY, (channel, sender))
 
     async def __call__(self, batches: list[Batch]) -> Emitted:
         """Settle every job of `batches`; return what the committed scripts emitted."""
@@ -102,14 +102,7 @@ class PostgresGroup:
             for batch in group:
                 run = self._run_carefully if careful and not _is_alone(group) else self._run
                 answers += await run(batch, execute, now, emitted)
-            try:
-                if emitted and self._closing is not None:
-                    await drive_async(self._closing.script(emitted, now), execute, {})
-            except Transient:
-                raise
-            except Exception as error:
-                raise _Unended(error) from error
-            await self._commit(raw, emitted)
+            await self._commit(raw, await self._end(execute, emitted, now), emitted)
         if emitted and self._closing is not None:
             self._closing.committed()
         return answers, emitted
@@ -143,13 +136,22 @@ class PostgresGroup:
 
     # -- the end -------------------------------------------------------------------------------
 
-    async def _commit(self, raw: asyncpg.Connection, emitted: Emitted) -> None:
+    async def _end(self, execute: Executor, emitted: Emitted, now: int) -> str | None:
+        """Drive the closing script and notify, which goes along with its last statements; the number."""
+        ending = Ending(execute)
+        try:
+            if emitted and self._closing is not None:
+                await drive_async(self._closing.script(emitted, now), ending, {})
+            (row,) = await ending.last(self._notify if emitted else NUMBER)
+        except Transient:
+            raise
+        except Exception as error:
+            raise _Unended(error) from error
+        return row["xid"]  # type: ignore[no-any-return]
+
+    async def _commit(self, raw: asyncpg.Connection, number: str | None, emitted: Emitted) -> None:
         """COMMIT, and find out what became of it if the connection is lost meanwhile."""
         name = self._options.server.name
-        try:
-            number = await raw.fetchval(*((NUMBER_AND_NOTIFY, *self._notify) if emitted else (NUMBER,)))
-        except DRIVER as error:
-            raise _ended(translate(error, name, "the end of the transaction")) from error
         try:
             done = await raw.execute("COMMIT")
         except DRIVER as error:

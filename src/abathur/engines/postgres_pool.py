@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Final, TypeVar
 
 import asyncpg
@@ -30,17 +30,14 @@ class Pool:
     """A connection for the writer and some for readers, opened when they are needed."""
 
     def __init__(self, options: Options, readers: int) -> None:
-        self.options = options
-        self._writer = self._make(1, BY_KEY)
-        self._readers = self._make(readers, BY_SIZE)
-
-    def _make(self, size: int, settings: Mapping[str, str]) -> Any:
         async def opened(*_: Any, **__: Any) -> asyncpg.Connection:
-            return await connect(self.options, **settings)
+            return await connect(options, **BY_SIZE)
 
-        return asyncpg.create_pool(
+        self.options = options
+        self._writer = _Writer(options)
+        self._readers = asyncpg.create_pool(
             min_size=0,
-            max_size=size,
+            max_size=readers,
             max_inactive_connection_lifetime=IDLE,
             connect=opened,
             reset=_nothing,  # every transaction ends what it began; a round trip to make sure is too many
@@ -51,10 +48,9 @@ class Pool:
 
         Raises an OpenError; does not wait for a server that is away.
         """
-        await self._writer
         await self._readers
         try:
-            async with self._acquired(self._readers) as raw:
+            async with self._reading() as raw:
                 return int(await raw.fetchval("SELECT current_setting('server_version_num')"))
         except DRIVER as error:
             found = translate(error, self.options.server.name, "connecting")
@@ -68,20 +64,27 @@ class Pool:
         await self._writer.close()
 
     async def write(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
-        """Run `work` with the writer's connection; again with a new one while that may help."""
-        return await self._patiently(self._writer, work)
+        """Run `work` with the writer's connection; again with a new one while that may help.
+
+        One at a time: the lane sees to that.
+        """
+        return await self._patiently(self._writer.acquired, work)
 
     async def read(self, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
         """The same with one of the readers' connections."""
-        return await self._patiently(self._readers, work)
+        return await self._patiently(self._reading, work)
 
-    async def _patiently(self, pool: Any, work: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+    async def _patiently(
+        self,
+        acquired: Callable[[], AbstractAsyncContextManager[asyncpg.Connection]],
+        work: Callable[[asyncpg.Connection], Awaitable[T]],
+    ) -> T:
         deadline = time.monotonic() + self.options.lock_timeout
         pause = FIRST_PAUSE
         tries = 0
         while True:
             try:
-                async with self._acquired(pool) as raw:
+                async with acquired() as raw:
                     return await work(raw)
             except Transient as again:
                 tries += 1
@@ -92,9 +95,9 @@ class Pool:
             pause = min(pause * 2, LONGEST_PAUSE)
 
     @asynccontextmanager
-    async def _acquired(self, pool: Any) -> AsyncIterator[Any]:
+    async def _reading(self) -> AsyncIterator[Any]:
         try:
-            raw = await pool.acquire()
+            raw = await self._readers.acquire()
         except AbathurError:  # of `connect`: some of ours are OSErrors too
             raise
         except DRIVER as error:
@@ -102,7 +105,34 @@ class Pool:
         try:
             yield raw
         finally:
-            await pool.release(raw)
+            await self._readers.release(raw)
+
+
+class _Writer:
+    """The one connection for writes. A pool would take as long to lend it as it takes for two statements."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._raw: asyncpg.Connection | None = None
+        self._rest: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def acquired(self) -> AsyncIterator[asyncpg.Connection]:
+        """The connection, opened if there is none or it was lost; closed when nobody wants it for long."""
+        if self._rest is not None:
+            self._rest.cancel()
+        if self._raw is None or self._raw.is_closed():
+            self._raw = await connect(self._options, **BY_KEY)
+        try:
+            yield self._raw
+        finally:
+            self._rest = asyncio.get_running_loop().call_later(IDLE, self._raw.terminate)
+
+    async def close(self) -> None:
+        if self._rest is not None:
+            self._rest.cancel()
+        if self._raw is not None:
+            await self._raw.close()
 
 
 async def _nothing(_: asyncpg.Connection) -> None:

@@ -40,14 +40,14 @@ class UnknownProjectError(ProjectError, LookupError):
 class AmbiguousProjectError(ProjectError, LookupError):
     """Several projects bear the name that was asked for; `ids` lists them."""
 
-    def __init__(self, name: str, found: Sequence[tuple[str, Sequence[str]]]) -> None:
+    def __init__(self, name: str, bearers: Sequence[tuple[str, Sequence[str]]]) -> None:
         self.name = name
-        self.ids = tuple(project_id for project_id, _ in found)
+        self.ids = tuple(project_id for project_id, _ in bearers)
         those = "; ".join(
-            f"{project_id} in {', '.join(roots) or 'no directory'}" for project_id, roots in found
+            f"{project_id} in {', '.join(roots) or 'no directory'}" for project_id, roots in bearers
         )
         super().__init__(
-            f"{len(found)} projects are named {name!r}: {those}.",
+            f"The name {name!r} is that of {len(bearers)} projects: {those}.",
             "Expected a name that one project bears, or an id.",
             "Use one of these ids, or rename one of the projects.",
         )
@@ -76,7 +76,7 @@ class ProjectConfigError(ProjectError):
         self.path = path
         self.field = field
         self.reason = reason
-        where = f"{field} in {path}" if field else path
+        where = f"{path}: {field}" if field else path
         super().__init__(f"{where}: {reason}.", expected, remedy)
 
 

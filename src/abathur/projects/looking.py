@@ -98,7 +98,7 @@ class Looking(Generic[StoreT]):
         try:
             yield
         except (ServerUnavailableError, DiskIOError, LockTimeoutError) as error:
-            raise RegistryUnavailableError(self._engine.name, str(error)) from error
+            raise RegistryUnavailableError(self._engine.name, error.problem) from error
 
     # Last, because below it `list` would mean this method in annotations.
     async def list(

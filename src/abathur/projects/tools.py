@@ -11,6 +11,9 @@ import attrs
 
 from abathur.projects.api import Projects
 from abathur.projects.index.values import IndexingJob
+from abathur.projects.sessions import set_working_directory
+
+__all__ = ["as_dict", "indexing_status", "search", "set_working_directory", "start_indexing"]
 
 LIMIT = 10
 """Hits of a search, if the agent does not say how many."""

@@ -49,11 +49,19 @@ def request(plugin: str, request_id: Any, *asked: Any) -> Request | None:
             f"request_id must be text of 1 to {LONGEST} characters, not {found}", "Expected such a text."
         )
     plain_text(request_id, "request_id")
+    return Request(plugin, request_id, payload.digest(_text(asked)))
+
+
+def _text(asked: Any) -> str:
+    """What is asked for, as text that is the same for the same."""
     try:
-        told = msgspec.json.encode(asked, order="deterministic", enc_hook=str).decode()
+        return msgspec.json.encode(asked, order="deterministic", enc_hook=str).decode()
     except (TypeError, ValueError, OverflowError, RecursionError):
-        told = repr(asked)  # whatever is wrong with it, is said when it is read
-    return Request(plugin, request_id, payload.digest(told))
+        pass
+    try:
+        return repr(asked)  # whole numbers of more than 64 bits, which a text field takes
+    except (ValueError, RecursionError):
+        return ""  # nothing that takes part in this is accepted, so its digest is never looked at
 
 
 def recall(requests: Sequence[Request | None], now: int) -> Script[list[Any]]:

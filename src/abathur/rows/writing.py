@@ -198,7 +198,8 @@ def _refuse_out_of_range(call: Write, changes: Changes, among: str, values: Any)
     if call.dialect == "postgres":  # nobody may change them between the look and the change
         yield Built(f'SELECT "id" FROM {call.known.table} WHERE {among} ORDER BY "id" FOR UPDATE', [values])
     for bound in changes.bounds:
-        sql = f'SELECT "id" FROM {call.known.table} WHERE {among} AND NOT ({bound.condition}) ORDER BY "id" LIMIT 1'
+        bad = f"{among} AND NOT ({bound.condition})"
+        sql = f'SELECT "id" FROM {call.known.table} WHERE {bad} ORDER BY "id" LIMIT 1'
         found = yield Built(sql, [values, *bound.values])
         if found:
             raise invalid(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Final
 
-import attrs
+import msgspec
 
 from abathur.errors import UnknownTaskError
 from abathur.models import Prerequisite, Task
@@ -26,7 +26,7 @@ MOST: Final = 1_000
 
 def shown(task: Task, *, whole: bool = True) -> dict[str, Any]:
     """A task as JSON. Not whole: without what may be large."""
-    found = attrs.asdict(task, recurse=False)
+    found = msgspec.structs.asdict(task)
     for name in () if whole else LARGE:
         del found[name]
     return {

@@ -31,11 +31,19 @@ def id_of(task: str | Task) -> str:
 
 def types_of(agent_types: Iterable[str]) -> tuple[str, ...]:
     """Agent types, each once, in order."""
-    if not isinstance(agent_types, Iterable):
+    if not isinstance(agent_types, (tuple, list, Iterable)):
         raise InvalidInputError(
             f"agent_types={agent_types!r} is no list.", "Expected texts.", 'Write agent_types=["reviewer"].'
         )
     wanted = (agent_types,) if isinstance(agent_types, str) else tuple(agent_types)
+    try:
+        return _types(wanted)
+    except TypeError:  # one cannot be hashed, so it is no good
+        return _types.__wrapped__(wanted)
+
+
+@lru_cache(maxsize=256, typed=True)  # a worker asks for the same again and again
+def _types(wanted: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(sorted({payload.plain(one, "agent_type", longest=200) for one in wanted}))
 
 

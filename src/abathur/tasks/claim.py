@@ -19,6 +19,7 @@ from abathur.script import Script, Statement
 from abathur.states import READY, RUNNING, SCHEDULED
 from abathur.tasks import moves, of_projects, rank, reading, settle
 from abathur.tasks.moves import Move, about
+from abathur.tasks.reading import Stored
 
 SWEEP: Final = 100
 """Tasks that one claim promotes, rescues or lifts at most, so that no claim is slow."""
@@ -62,37 +63,42 @@ def claim_calls(requests: Sequence[Request], now: int) -> Script[list[list[Claim
     for places in groups.values():
         first = requests[places[0]]
         wanted = sum(requests[place].limit for place in places)
+        types, caps = first.agent_types, dict(first.caps)
         if first.projects is None:
-            ids = yield from _next_ready(first.agent_types, wanted, dict(first.caps))
+            found = yield from _next_ready(types, wanted, caps)
         else:
-            ids = yield from of_projects.next_ready(
-                first.projects, first.agent_types, wanted, dict(first.caps)
-            )
-        if not ids:
+            ids = yield from of_projects.next_ready(first.projects, types, wanted, caps)
+            found = yield from reading.whole(ids)
+        if not found:
             continue
         # First come, first served: the first request is filled before the second gets any.
         shares = [requests[place] for place in places for _ in range(requests[place].limit)]
         owners = [place for place in places for _ in range(requests[place].limit)]
-        claims = yield from take(ids, shares[: len(ids)], now)
+        claims = yield from take(found, shares, now)
         for owner, claim in zip(owners, claims, strict=False):
             answers[owner].append(claim)
     return answers
 
 
-def _next_ready(
-    agent_types: tuple[str, ...] | None, limit: int, caps: Mapping[str, int]
-) -> Script[list[str]]:
-    """The best ranked ready ids: a merge of one short index read per agent type, up to its cap."""
+def _next_ready(agent_types: tuple[str, ...] | None, limit: int, caps: Mapping[str, int]) -> Script[Stored]:
+    """The best ranked ready tasks, in their order; of an agent type no more than its cap."""
     if agent_types is None:
         agent_types = yield from _ready_types()
-    candidates = []
+    if len(agent_types) == 1:  # there is nothing to merge, so they are read at once
+        (only,) = agent_types
+        most = min(limit, caps.get(only, limit))
+        return reading.stored((yield Statement("tasks.next", agent_type=only, limit=most)) if most else [])
+    return (yield from reading.whole((yield from _best(agent_types, limit, caps))))
+
+
+def _best(agent_types: tuple[str, ...], limit: int, caps: Mapping[str, int]) -> Script[list[str]]:
+    """The ids of several agent types: a merge of one short index read for each, up to its cap."""
+    candidates: list[tuple[int, str]] = []
     for agent_type in agent_types:
         most = min(limit, caps.get(agent_type, limit))
         rows = (yield Statement("tasks.ready", agent_type=agent_type, limit=most)) if most else []
-        candidates.append([(row["rank"], row["id"]) for row in rows])
-    if len(candidates) == 1:
-        return [task_id for _, task_id in candidates[0]]
-    return [task_id for _, task_id in heapq.nsmallest(limit, (pair for some in candidates for pair in some))]
+        candidates += [(row["rank"], row["id"]) for row in rows]
+    return [task_id for _, task_id in heapq.nsmallest(limit, candidates)]
 
 
 def _ready_types() -> Script[tuple[str, ...]]:
@@ -106,31 +112,22 @@ def _ready_types() -> Script[tuple[str, ...]]:
         found.append(after)
 
 
-def take(ids: Sequence[str], shares: Sequence[Request], now: int) -> Script[list[Claim]]:
-    """Claim these tasks, which are ready, each for the request in its place."""
-    rows = yield from reading.rows(ids)
+def take(found: Stored, shares: Sequence[Request], now: int) -> Script[list[Claim]]:
+    """Claim these tasks, which are ready, each for the request in its place; there may be more requests."""
     at = times.iso(now)
     claims: list[Claim] = []
     changes: list[tuple[Any, ...]] = []
     made: list[Move] = []
-    for task_id, share in zip(ids, shares, strict=True):
-        row = rows[task_id]
-        fence, attempt = row["fence"] + 1, row["attempt"] + 1
+    for (task_id, (steady, before)), share in zip(found.items(), shares, strict=False):
+        _, fence, attempt, *_ = before
         expires = now + int(share.lease * times.SECOND)
-        changes.append((share.worker, expires, at, at, task_id, row["fence"]))
+        changes.append((share.worker, expires, at, at, task_id, fence))
+        fence, attempt = fence + 1, attempt + 1
+        task = reading.task(steady, (RUNNING, fence, attempt, share.worker, expires, at, at))
         made.append(
-            Move(task_id, row["agent_type"], READY, RUNNING, share.worker, about(READY, fence, attempt))
+            Move(task_id, task.agent_type, READY, RUNNING, share.worker, about(READY, fence, attempt))
         )
-        row.update(
-            status=RUNNING,
-            fence=fence,
-            attempt=attempt,
-            worker=share.worker,
-            lease_expires_at=expires,
-            started_at=at,
-            last_updated_at=at,
-        )
-        claims.append(Claim(reading.task(row), fence, share.worker, share.lease))
+        claims.append(Claim(task, fence, share.worker, share.lease))
     yield Statement("tasks.claim", rows=changes, columns=_CLAIM)
     yield from moves.record(made, now)
     return claims

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from abathur import audit, payload, times
 from abathur.script import Emit, Emitted, Script, Statement
-from abathur.states import GONE, LEGAL, NEW, check_move
+from abathur.states import GONE, LEGAL, NEW, STATUSES, check_move
 
 TOPIC: Final = "moves"
 RECOUNT: Final = "recount"
@@ -26,12 +27,22 @@ class Move(NamedTuple):
     """JSON text for `audit.action_data`; made by `about`."""
 
 
+_ACTIONS: Final = {status: f"task.{status}" for status in STATUSES}
+
+
 def about(found: str, fence: int | None = None, attempt: int | None = None, **more: Any) -> str:
     """What the trail says about a move: where from, under which fence, which attempt, and why."""
+    return _about(found, fence, attempt, **more) if more else _about_many(found, fence, attempt)
+
+
+def _about(found: str, fence: int | None, attempt: int | None, **more: Any) -> str:
     numbers = "" if fence is None else f',"fence":{fence},"attempt":{attempt}'
     said = {name: value for name, value in more.items() if value is not None}
     rest = "," + payload.encode(said, "the audit data")[1:-1] if said else ""
     return f'{{"from":"{found}"{numbers}{rest}}}'
+
+
+_about_many = lru_cache(maxsize=256)(_about)  # of most claims it is the first attempt
 
 
 def record(moves: Sequence[Move], now: int) -> Script[None]:
@@ -43,7 +54,7 @@ def record(moves: Sequence[Move], now: int) -> Script[None]:
             check_move(move.task_id, move.found, move.status)
     at = times.iso(now)
     yield from audit.append(
-        [(at, task_id, f"task.{status}", data, actor) for task_id, _, _, status, actor, data in moves]
+        [(at, task_id, _ACTIONS[status], data, actor) for task_id, _, _, status, actor, data in moves]
     )
     yield Emit(TOPIC, moves)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from attrs import frozen
 
@@ -23,8 +23,7 @@ LEASE: Final = "lease"
 EXPIRED: Final = "The lease ended before the worker did: it died, lost its database, or was stopped."
 
 
-@frozen
-class Completion:
+class Completion(NamedTuple):
     """A claim that went well. `result` is JSON text or None."""
 
     task_id: str

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final, overload
 
-import attrs
+from attrs import frozen
 
 from abathur.database import Database
 from abathur.errors import InvalidInputError
@@ -17,7 +17,7 @@ from abathur.testing.matching import Difference, described, differences, shown
 PAGE: Final = 1_000
 NEAREST: Final = 3
 """Tasks that a message shows."""
-FIELDS: Final = tuple(field.name for field in attrs.fields(Task))
+FIELDS: Final = Task.__struct_fields__
 
 
 @overload
@@ -131,7 +131,7 @@ async def _assert_status(db: Database, status: str, task: str | Task | None, wan
 # -- looking -----------------------------------------------------------------------------------
 
 
-@attrs.frozen
+@frozen
 class _Found:
     tasks: list[Task]
     """Those that match."""

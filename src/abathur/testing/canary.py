@@ -7,8 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from abathur.errors import ProtectedDatabaseError
-from abathur.testing.guard import Guard
+from abathur.testing.guard import CanaryError, Guard
 
 
 def check_canary(guard: Guard, path: str) -> None:
@@ -19,7 +18,7 @@ def check_canary(guard: Guard, path: str) -> None:
         return
     # Read-only, so that it is not made where the guard only records, or does not work.
     name = f"file:{path.replace('%', '%25').replace('?', '%3f').replace('#', '%23')}?mode=ro"
-    with contextlib.suppress(ProtectedDatabaseError, sqlite3.Error):
+    with contextlib.suppress(CanaryError, sqlite3.Error):
         sqlite3.connect(name, uri=True).close()
     with (
         closing(sqlite3.connect("file::memory:", uri=True)) as connection,

@@ -181,7 +181,7 @@ def _claim(task_id: str, request: Request, now: int) -> Script[Claim]:
     row = yield from reading.brief(task_id)
     if row["status"] != READY:
         check_move(task_id, row["status"], RUNNING)
-    (held,) = yield from take([task_id], [request], now)
+    (held,) = yield from take((yield from reading.whole([task_id])), [request], now)
     return held
 
 

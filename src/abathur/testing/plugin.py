@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import os
-import secrets
 import sys
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import ExitStack
-from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
 
-from abathur.testing import postgres
 from abathur.testing.canary import check_canary
-from abathur.testing.guard import Guard, Settings, install
+from abathur.testing.guard import CANARY, Guard, Settings, install
 from abathur.testing.guard.places import databases_below, file_of
 
 if TYPE_CHECKING:
     from abathur.testing.fingerprints import Fingerprints
 
 MODES = ("block", "record", "off")
-CANARY = "abathur-canary.db"
 MARKER = "abathur_allow_database"
 ENVIRONMENT = ("ABATHUR_DATABASE", "DATABASE_URL")
 """Environment variables in which a project's database is often named."""
-FIXTURES = ("abathur.testing.fixtures", "abathur.testing.toolkit")
 
 SESSION = pytest.StashKey["Session"]()
 BEFORE = pytest.StashKey[Guard | None]()
@@ -96,7 +90,7 @@ def _settings(config: pytest.Config, mode: str) -> Settings:
         mode=mode,
         root=os.path.realpath(config.rootpath),
         report=os.path.join(
-            os.path.realpath(tempfile.gettempdir()), f"abathur-guard-{os.getpid()}-{secrets.token_hex(4)}"
+            os.path.realpath(tempfile.gettempdir()), f"abathur-guard-{os.getpid()}-{os.urandom(4).hex()}"
         ),
         owner=str(os.getpid()),
     )
@@ -167,17 +161,18 @@ class Session:
 
 def pytest_configure(config: pytest.Config) -> None:
     """The marker, the fixtures, and the reports."""
-    if not hasattr(config, "workerinput") and postgres.missing() is None:
-        ending = ExitStack()
-        config.add_cleanup(ending.close)
-        ending.enter_context(postgres.run())  # before pytest-xdist starts its workers, which find it
     config.addinivalue_line(
         "markers",
         f"{MARKER}(path, reason=...): this test may use one database that is no test's, and why",
     )
-    for name in FIXTURES:
-        if name == FIXTURES[0] or find_spec(name) is not None:
-            config.pluginmanager.register(import_module(name), name)
+    from abathur.testing import fixtures, postgres, toolkit
+
+    for module in (fixtures, toolkit):
+        config.pluginmanager.register(module, module.__name__)
+    if not hasattr(config, "workerinput") and "postgres" in fixtures.ENGINES:
+        ending = ExitStack()
+        config.add_cleanup(ending.close)
+        ending.enter_context(postgres.run())  # before pytest-xdist starts its workers, which find it
     session = config.stash.get(SESSION, None)
     if session is not None:
         from abathur.testing.reporting import Reporter

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import threading
 import time
 from collections.abc import Callable, Coroutine
@@ -22,6 +20,8 @@ def run_apart(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     A synchronous fixture may not use `asyncio.run` itself: that takes the loop away which a plugin for
     asynchronous tests has set in the main thread.
     """
+    import asyncio  # not at the top: every session of pytest imports this module
+
     results: list[T] = []
     errors: list[BaseException] = []
 
@@ -59,6 +59,8 @@ def left(before: set[threading.Thread]) -> list[threading.Thread]:
 
 def end(threads: list[threading.Thread]) -> None:
     """Close the connections of these threads, without which the interpreter would not end."""
+    import gc
+
     import aiosqlite
 
     for found in gc.get_objects():

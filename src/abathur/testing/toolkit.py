@@ -1,14 +1,14 @@
 """Fixtures for tests of agents.
 
-All are synchronous, so they work under anyio, pytest-asyncio and in plain tests, and all but `abathur_clock`
-are about `abathur_db`, the database of the test.
+All are synchronous, so they work under anyio, pytest-asyncio and in plain tests. Most are about `abathur_db`,
+the database of the test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # every session of pytest imports this module, so it imports 
     from abathur.testing.clock import FakeClock
     from abathur.testing.crashing.points import CrashPoints
     from abathur.testing.factories import TaskFactory
+    from abathur.testing.schemas import Prepared
 
 
 @pytest.fixture
@@ -31,11 +32,34 @@ def abathur_clock() -> FakeClock:
 
 
 @pytest.fixture
-def crash_points(tmp_path: Path) -> Callable[..., CrashPoints]:
-    """The function of `abathur.testing`, with files in the test's own directory."""
+def crash_points(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., CrashPoints]]:
+    """The function of `abathur.testing`, with files in the test's own directory.
+
+    With `engine="postgres"` in an emptied schema of the server of `abathur_postgres`, from crash to crash.
+    """
     from abathur.testing.crashing import points
 
-    return partial(points.crash_points, directory=tmp_path)
+    taken: list[Prepared] = []
+
+    def give_back() -> None:
+        while taken:
+            taken.pop().give_back(left_open=False)
+
+    def made(scenario: Any, *, engine: Literal["file", "postgres"] = "file", **options: Any) -> CrashPoints:
+        if engine == "postgres":
+            prepared: Prepared = request.getfixturevalue("_abathur_prepared")
+            from abathur.testing import schemas
+
+            def place() -> str:
+                give_back()
+                taken.append(prepared)
+                return schemas.place(prepared.server, prepared.take())
+
+            options["place"] = place
+        return points.crash_points(scenario, directory=tmp_path, **options)
+
+    yield made
+    give_back()
 
 
 @pytest.fixture

@@ -77,6 +77,16 @@ WHERE status = 'running' AND lease_expires_at IS NULL LIMIT :limit
 SELECT id, rank FROM tasks WHERE status = 'ready' AND agent_type = :agent_type ORDER BY rank, id LIMIT :limit
 -- locking FOR NO KEY UPDATE SKIP LOCKED
 
+-- next: the same, whole tasks, as `batches.read` has them.
+SELECT t.id, t.prompt, t.agent_type, t.priority, t.status, t.input_data, t.result_data, t.error_message,
+       t.max_execution_timeout_seconds, t.submitted_at, t.started_at, t.completed_at, t.last_updated_at,
+       t.created_by, t.parent_task_id, t.session_id, t.source, t.deadline, t.estimated_duration_seconds,
+       t.summary, t.fence, t.attempt, t.max_attempts, t.worker, t.lease_expires_at, t.run_at, t.rank, t.unmet,
+       t.project_id, c.input, c.result
+FROM tasks AS t LEFT JOIN task_content AS c ON c.task_id = t.id
+WHERE t.status = 'ready' AND t.agent_type = :agent_type ORDER BY t.rank, t.id LIMIT :limit
+-- locking FOR NO KEY UPDATE OF t SKIP LOCKED
+
 -- next_ready_type: the next agent type that has ready tasks, by one look into the index.
 SELECT MIN(agent_type) AS agent_type FROM tasks WHERE status = 'ready' AND agent_type > :after
 

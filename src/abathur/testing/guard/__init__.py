@@ -6,8 +6,8 @@ It needs nothing but the standard library: a child process loads this directory 
 
 from __future__ import annotations
 
-from .hook import Guard, install, installed
+from .hook import CANARY, CanaryError, Guard, install, installed
 from .refusals import Refusal
 from .settings import VARIABLE, Settings
 
-__all__ = ["VARIABLE", "Guard", "Refusal", "Settings", "install", "installed"]
+__all__ = ["CANARY", "VARIABLE", "CanaryError", "Guard", "Refusal", "Settings", "install", "installed"]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
+CANARY = "abathur-canary.db"
+"""The name of a database that is protected and that nobody has."""
 CURRENT_TEST = "PYTEST_CURRENT_TEST"
 WRITES = os.O_WRONLY | os.O_RDWR | os.O_TRUNC | os.O_APPEND
 COMPUTED = (
@@ -22,6 +24,10 @@ COMPUTED = (
     "",
     "SQLite does not tell which it is: write its name into the SQL, ATTACH 'name.db' AS other",
 )
+
+
+class CanaryError(Exception):
+    """What is raised for the canary: the errors of the library take too long to import for that alone."""
 
 
 class Guard:
@@ -149,6 +155,8 @@ class Guard:
 
 def _error(refusal: Refusal) -> Exception:
     """What is raised where the test, or the code that it tests, has asked."""
+    if os.path.basename(refusal.name) == CANARY:
+        return CanaryError()
     try:
         from abathur.errors import ProtectedDatabaseError
     except ImportError:  # in a child process that has no abathur
