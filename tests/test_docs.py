@@ -93,6 +93,7 @@ PUBLIC = (
     "abathur.moving",
     "abathur.schema",
     "abathur.script",
+    "abathur.service",
     "abathur.tasks",
 )
 NOT_FOR_USERS = {"abathur.script": {"drive", "drive_async", "start", "takes_now"}}  # for engines and tests
