@@ -44,7 +44,9 @@ found = {
     "connect to memory": best(lambda _: sqlite3.connect(":memory:").close(), n),
     "open() for reading": best(lambda _: open(path).close(), n),
     "open() for writing": best(lambda _: open(place + "/log", "a").close(), n),
-    "prepare and run a SELECT of 8 columns": best(lambda i: kept.execute(f"SELECT * FROM t WHERE a = {i}"), n),
+    "prepare and run a SELECT of 8 columns": best(
+        lambda i: kept.execute(f"SELECT * FROM t WHERE a = {i}"), n
+    ),
     "start a Python process": best(
         lambda _: subprocess.run([sys.executable, "-c", "pass"], check=True), max(n // 100, 1)
     ),

@@ -16,8 +16,8 @@ from abathur.script import Built, Script
 
 PURGED: Final = "database.purged"
 """The action of the row by which a new trail begins."""
-KEPT: Final = frozenset({META, "schema_history", "row_tables", "row_heads"})
-"""What is about the schema, and stays: that of plugins, too."""
+KEPT: Final = frozenset({META, "schema_history", "row_tables", "row_heads", "audit_readers"})
+"""What is about the schema, that of plugins too, and how far the readers of the trail are: it stays."""
 
 
 def purge(dialect: str, schemas: Sequence[Schema], actor: str, aside: str | None, now: int) -> Script[int]:
