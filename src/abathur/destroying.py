@@ -59,7 +59,7 @@ class Destroying:
     _tasks: Tasks
     _watch: Watch
     _open: Callable[..., Any]
-    _initialize: Callable[..., Any]
+    initialize: Callable[..., Any]
     declared: Callable[[], Awaitable[tuple[Schema, ...]]]
 
     async def drop(self, *, allow_destructive: str | None = None) -> Destroyed:
@@ -91,7 +91,8 @@ class Destroying:
         if found:
             backup = aside or await self._copied("reset", environment)
             await self._removed(aside)
-        await self._initialize(environment or self._environment)
+        self._environment = environment or self._environment
+        await self.initialize()
         return self._destroyed("reset", environment, backup, existed=found)
 
     async def purge(self, *, allow_destructive: str | None = None) -> Destroyed:
@@ -104,7 +105,7 @@ class Destroying:
         """
         found, environment, aside = await self._permitted("purge", allow_destructive)
         backup = await self._copied("purge", environment) if found and aside is None else aside
-        await self._initialize(self._environment)
+        await self.initialize()
         if found:
             schemas = await self.declared()
             async with self._engine.migration() as migration:
@@ -121,7 +122,7 @@ class Destroying:
         """
         found, environment, aside = await self._permitted(PRUNE_ALL, allow_destructive)
         backup = await self._copied("prune", environment) if found and aside is None else aside
-        await self._initialize(self._environment)
+        await self.initialize()
         if aside is not None:
             tables = [table.name for schema in await self.declared() for table in schema.tables]
             async with self._engine.migration() as migration:
