@@ -449,6 +449,18 @@ async def test_a_scenario_that_is_not_the_same_each_time_is_refused_unless_that_
     await crashes_of(changes, done_once(), strict=False)
 
 
+async def test_a_scenario_that_does_not_end_is_refused_before_anything_is_killed():
+    def hangs(world):
+        async def handler(ctx):
+            await asyncio.Event().wait()
+
+        return handler
+
+    with pytest.raises(InvalidInputError, match="does not come to its end") as caught:
+        await crashes_of(hangs, done_once(), timeout=0.3)
+    assert "It stopped at its time-out" in str(caught.value)
+
+
 async def test_a_scenario_with_too_many_points_is_refused():
     def counts(world):
         async def handler(ctx):
@@ -489,6 +501,8 @@ async def test_a_database_in_memory_and_what_returns_no_runner_are_refused():
                 pass
     with pytest.raises(InvalidInputError, match="is a int"):
         crash_points(3)
+    with pytest.raises(InvalidInputError, match="is one place"):
+        crash_points(scenario, place="agents.db")
     with pytest.raises(InvalidInputError, match="has no lines"):
         crash_points(scenario, inside=[len])
 
