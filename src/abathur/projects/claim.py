@@ -104,20 +104,32 @@ def note(events: Sequence[Event], event_id: str, actor: str, now: int) -> Script
     )
 
 
-def redraw(project_id: str, taken: str, now: int) -> Script[Any]:
-    """Give a project whose store is not there yet another name for it; `taken` turned out to be taken.
+def made_ready(project_id: str, made: str, now: int) -> Script[str]:
+    """Note that the store of a project was made under this name; returns what it is to be called.
 
-    Returns the project's row as it is then: another process may have done it before.
+    That is another name if another process has drawn one meanwhile.
+    """
+    yield Statement("registry.lock")
+    (row,) = yield Statement("projects.get", id=project_id)
+    if row["database_name"] == made:
+        yield Statement("projects.set_state", id=project_id, state="ready", now=now)
+    return str(row["database_name"])
+
+
+def redraw(project_id: str, taken: str, now: int) -> Script[str]:
+    """Draw another name for the store of a project that has none yet; `taken` turned out to be taken.
+
+    Returns what it is to be called: another process may have drawn before.
     """
     yield Statement("registry.lock")
     (row,) = yield Statement("projects.get", id=project_id)
     if row["state"] != "provisioning" or row["database_name"] != taken:
-        return row
+        return str(row["database_name"])
     drawn = list(names.stores(row["name"], project_id))
     for name in drawn[drawn.index(taken) + 1 if taken in drawn else 0 :]:
         if not (yield Statement("projects.owner", database_name=name)):
             yield Statement("projects.draw", id=project_id, database_name=name, before=taken, now=now)
-            return {**row, "database_name": name}
+            return name
     raise StoreTakenError(taken, "something else, and so do all others that were tried", repr(row["name"]))
 
 
