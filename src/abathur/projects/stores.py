@@ -58,12 +58,14 @@ class Stores(Generic[StoreT]):
 
     async def is_free(self, database_name: str, project_id: str | None) -> bool:
         """Whether a project may have a store of that name: there is none, or it is the project's already."""
-        if not await self.exists(database_name):
-            return self.in_memory or self._engine.beside(database_name) != self._engine.address
         if self.in_memory:
-            return False
+            return not await self.exists(database_name)
+        if self._engine.beside(database_name) == self._engine.address:
+            return False  # the registry itself
         store = self._make(database_name, "")
         try:
+            if not await self.exists(database_name):
+                return True
             stamp = await store.stamp()  # one look: another process may be making it just now
             return stamp is None or (project_id is not None and stamp.get("project") == project_id)
         except NO_STORE:
