@@ -21,8 +21,9 @@ from abathur.errors import (
     StoreTakenError,
 )
 from abathur.projects import claim, config, names, publish
-from abathur.projects.claim import Decision, Event, Fact, Wish
 from abathur.projects.config import Config, Place
+from abathur.projects.deciding import decide
+from abathur.projects.decision import Decision, Event, Fact, Wish
 from abathur.projects.publish import Published
 from abathur.projects.stores import Stores, StoreT
 from abathur.projects.values import Project, Resolution, Tier
@@ -106,7 +107,7 @@ class Registrar(Generic[StoreT]):
         )
 
     async def _decided(self, wish: Wish, place: Place) -> Decision:
-        return await self._with_facts(self._engine.read, claim.decide, wish, place)
+        return await self._with_facts(self._engine.read, decide, wish, place)
 
     async def _claimed(self, wish: Wish, place: Place) -> Decision:
         return await self._with_facts(self._engine.write, claim.claim, wish, place)
