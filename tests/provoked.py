@@ -487,10 +487,13 @@ async def _(directory: Path) -> None:
 async def _(directory: Path) -> None:
     async with at(directory, environment="production"):
         pass
-    await elsewhere(directory, f"""
+    await elsewhere(
+        directory,
+        f"""
         async with Database("{directory}/agents.db") as production:
             await production.drop()
-    """)
+    """,
+    )
 
 
 # ------------------------------------------------------------------------------------ the database

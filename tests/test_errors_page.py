@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from abathur import AbathurError, errors
-from tests import provoked_projects  # noqa: F401  # registers its errors
+from tests import provoked_by_nats, provoked_projects  # noqa: F401  # they add to PROVOCATIONS
 from tests.documents import ROOT, blocks, parse
 from tests.provoked import PROVOCATIONS
 from tests.provoked_on_server import ON_SERVER

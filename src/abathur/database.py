@@ -105,7 +105,7 @@ class Database(Destroying):
         self._engine: Engine = self._make_engine(
             url, queries, closing=Closing, observer=observer, recorded=last_moment, **options
         )
-        actor = actor or f"{socket.gethostname()}:{os.getpid()}"
+        self._actor = actor = actor or f"{socket.gethostname()}:{os.getpid()}"
         self._for_stores = {**options, "backup": backup, "actor": actor}
         self._tasks = Tasks(self._engine, self._watch, actor)
         self._audit = audit.Audit(self._engine)

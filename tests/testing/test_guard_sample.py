@@ -28,9 +28,27 @@ def application(tmp_path):
 
 def run(root, *arguments):
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-rA", "--tb=line", "-W", "ignore", "-p", PLUGIN, "-p", "xdist", *arguments],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-rA",
+            "--tb=line",
+            "-W",
+            "ignore",
+            "-p",
+            PLUGIN,
+            "-p",
+            "xdist",
+            *arguments,
+        ],
         cwd=root,
-        env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTHONDONTWRITEBYTECODE": "1", "PATH": "", "PYTHONPATH": ""},
+        env={
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PATH": "",
+            "PYTHONPATH": "",
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -42,7 +60,10 @@ def run(root, *arguments):
 
 def count(database):
     with closing(sqlite3.connect(database)) as connection:
-        return [connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in ("users", "dancers")]
+        return [
+            connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
+            for table in ("users", "dancers")
+        ]
 
 
 @pytest.mark.parametrize("workers", ["0", "4"])

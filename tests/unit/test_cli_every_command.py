@@ -80,11 +80,13 @@ CALLS: dict[str, Call] = {
     "backup": Call("copy.db", "abathur.db", HERE),
     "move": Call("abathur.db copy.db", "nowhere.db copy.db"),
     "doctor": Call(""),
+    "check-isolation": Call("agents.py --forbid app.db:session", "nowhere --forbid app.db:session"),
+    "serve nats": Call(""),
     "completion": Call("bash"),
     "demo": Call("--files 1 --workers 2 --pace 0"),
 }
 """`{command: how it is called}`."""
-SLOW = {"demo"}
+SLOW = {"demo", "serve nats"}
 """Called with --json by tests of its own."""
 NO_ERROR = {
     "doctor": "a database that cannot be opened is its answer",

@@ -18,6 +18,8 @@ ARGUMENTS = {
     "known": ["t.y"],
     "found": "what was found",
     "wanted": "ready",
+    "server": "nats://127.0.0.1:4222",
+    "stream": "rosey_events",
     "allowed": ["ready"],
     "fence": 3,
     "status": "ready",

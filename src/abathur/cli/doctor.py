@@ -29,6 +29,7 @@ Examples:
   abathur doctor
   abathur doctor --deep
   abathur doctor --json --database agents.db
+  abathur doctor --nats nats://127.0.0.1:4222
 
 \b
 Exit codes:
@@ -39,19 +40,30 @@ Exit codes:
 @click.option(
     "--deep", is_flag=True, help="Also compare a file's indexes with its tables, and check the audit trail."
 )
+@click.option("--nats", metavar="URL", help="Look at this NATS server, in place of a database.")
+@click.option(
+    "--prefix", default="rosey", show_default=True, help="With --nats: what all subjects begin with."
+)
 @common
 @click.pass_obj
-def doctor(settings: Settings, deep: bool) -> None:
+def doctor(settings: Settings, deep: bool, nats: str | None, prefix: str) -> None:
     """Look at SQLite, the file and its place, or at the server; at the schema, the stamp and the tasks.
 
     Changes nothing, and works on a file that cannot be opened, and without a server that answers.
-    Every page of a file is read, which takes a while for a large one. Exits 1 if there is a problem;
-    warnings and notes are no failure.
+    Every page of a file is read, which takes a while for a large one. With --nats it looks at a
+    NATS server and the service on it instead, with credentials from the environment. Exits 1 if
+    there is a problem; warnings and notes are no failure.
     """
     import asyncio
 
     from abathur.cli.opening import database
 
+    if nats is not None:
+        from abathur.cli.serve import access
+        from abathur.service import checks
+
+        _conclude(settings, nats, "server", asyncio.run(checks.examine(access(nats), prefix)))
+        return
     db = database(settings, must_exist=False)
 
     async def looked() -> list[Finding]:
@@ -60,12 +72,16 @@ def doctor(settings: Settings, deep: bool) -> None:
         finally:
             await db.close()
 
-    findings = asyncio.run(looked())
+    _conclude(settings, db.name, "database", asyncio.run(looked()))
+
+
+def _conclude(settings: Settings, name: str, what: str, findings: list[Finding]) -> None:
+    """Tell the findings, and exit accordingly."""
     ok = not any(finding.level == "problem" for finding in findings)
     if settings.json:
-        write_json({"database": db.name, "ok": ok, "findings": findings})
+        write_json({what: name, "ok": ok, "findings": findings})
     else:
-        tell(db.name, findings)
+        tell(name, findings)
     if not ok:
         raise click.exceptions.Exit(1)
 

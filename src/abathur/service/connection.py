@@ -192,7 +192,9 @@ class Connecting:
         return connection
 
     def _told(self, server: str, error: Exception) -> NatsRefusedError | NatsUnavailableError:
-        said = [*self.complaints, *([str(error)] if not isinstance(error, TimeoutError) else [])]
+        said = list(self.complaints)
+        if not isinstance(error, (TimeoutError, nats.errors.NoServersError)):
+            said.append(_words(error))
         refused = [one for one in said if any(word in one.lower() for word in REFUSED)]
         if refused:
             return NatsRefusedError(server, refused[-1])
@@ -200,9 +202,24 @@ class Connecting:
 
     async def _complain(self, error: Exception) -> None:
         # Never the arguments of CONNECT: an error of nats-py holds the server's words or the system's.
-        said = str(error).removeprefix("nats: ") or type(error).__name__
+        said = _words(error)
         self.complaints = [*self.complaints[-20:], said]
         self.heard(said)
+
+
+async def settle(connection: Client, patience: float = 10.0) -> None:
+    """Wait until the server has dealt with everything that was sent, and its complaints are here.
+
+    nats-py sends the PING of a `flush` ahead of what still waits to be sent; that of a second one is behind.
+    """
+    for _ in range(2):
+        await connection.flush(timeout=patience)  # type: ignore[arg-type]  # it may be a fraction
+
+
+def _words(error: Exception) -> str:
+    """What went wrong, in the server's words or the system's."""
+    words = getattr(error, "strerror", None) or str(error)
+    return words.removeprefix("nats: ").strip("'") or type(error).__name__
 
 
 async def _close(connection: Client) -> None:

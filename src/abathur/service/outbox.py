@@ -25,6 +25,7 @@ from abathur.database import Database
 from abathur.errors import EngineError, OpenError
 from abathur.script import Script, Statement
 from abathur.service import stream
+from abathur.service.connection import settle
 from abathur.service.ending import end, is_cancelled
 from abathur.service.subjects import Tree
 from abathur.states import STATUSES
@@ -148,7 +149,7 @@ class Outbox:
         if self._stream is None:
             for one in events:
                 await self._connection.publish(*self._message(one, database)[:2], headers=_id(one, database))
-            await self._connection.flush(timeout=PATIENCE)  # type: ignore[arg-type]  # it may be a fraction
+            await settle(self._connection, PATIENCE)
         else:
             for start in range(0, len(events), 100):
                 await self._send_to_stream(events[start : start + 100], database)

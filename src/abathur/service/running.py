@@ -18,7 +18,7 @@ from nats.aio.subscription import Subscription
 from abathur.database import Database
 from abathur.errors import NatsRefusedError
 from abathur.service import handlers, handlers_tasks, health
-from abathur.service.connection import place_of
+from abathur.service.connection import place_of, settle
 from abathur.service.discovery import Discovery
 from abathur.service.dispatch import Counted, Dispatcher, too_fast
 from abathur.service.ending import end
@@ -85,7 +85,7 @@ class Running:
                 await self.outbox.prepare()
             self.dispatcher.start()
             await self._subscribe()
-            await connection.flush()
+            await settle(connection)
         except nats.js.errors.APIError as error:
             raise NatsRefusedError(place, f"JetStream says {error.description!r}") from None
         except nats.errors.Error as error:
@@ -105,7 +105,7 @@ class Running:
     async def _try_inbox(self, complaints: Callable[[], list[str]]) -> None:
         """Whether it may hear any answer at all: without that it would wait for JetStream's in vain."""
         inbox = await self.connection.subscribe(self.connection.new_inbox())
-        await self.connection.flush()
+        await settle(self.connection)
         if said := complaints():
             raise NatsRefusedError(place_of(self.connection), said[-1])
         await inbox.unsubscribe()
@@ -168,7 +168,7 @@ class Running:
             if self._discovery is not None and self.connection.is_connected:
                 await self._discovery.stop()
             if self.connection.is_connected:
-                await self.connection.flush()  # the answers are on their way
+                await settle(self.connection)  # the answers are on their way
 
     # -- answering -----------------------------------------------------------------------------
 

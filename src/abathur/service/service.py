@@ -32,7 +32,7 @@ class DatabaseService:
     configuration. prefix: what all subjects begin with. limits: see `Limits`. tasks: whether tasks can be
     enqueued and looked at, and their events are published. jetstream: None to use it where it is, False to
     do without, True to refuse a server that has none. inboxes: how the subjects begin to which answers may
-    be sent.
+    be sent. echo: log each request.
 
     ``DatabaseService({"database": {"url": "agents.db"}, "nats": {"url": "nats://127.0.0.1:4222"}})`` connects
     by itself; `database` may have an ``echo`` that logs each request, and `nats` credentials: ``creds``,
@@ -51,8 +51,10 @@ class DatabaseService:
         tasks: bool = True,
         jetstream: bool | None = None,
         inboxes: tuple[str, ...] = INBOXES,
+        echo: bool = False,
     ) -> None:
         self._given = Given.of(nats, database)
+        self._echo = echo or self._given.echo
         self._tree = Tree(prefix)
         self._limits = limits or Limits()
         self._tasks = tasks
@@ -136,7 +138,7 @@ class DatabaseService:
                     self._limits,
                     tasks=self._tasks,
                     inboxes=self._inboxes,
-                    echo=self._given.echo,
+                    echo=self._echo,
                 )
                 await running.start(
                     jetstream=self._jetstream,

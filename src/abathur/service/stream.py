@@ -153,9 +153,7 @@ async def _ensure(connection: Client, config: StreamConfig) -> Any:
         told = await manager.stream_info(str(config.name))
         differing = _differing(told.config, config)
     if differing:
-        raise StreamConflictError(
-            str(config.name), [f"{name} is {found!r}, not {wanted!r}" for name, found, wanted in differing]
-        )
+        raise StreamConflictError(str(config.name), [_said(*one) for one in differing])
     return told
 
 
@@ -172,3 +170,10 @@ def _differing(found: StreamConfig, wanted: StreamConfig) -> list[tuple[str, Any
             else (one or None) != (other or None)
         )
     ]
+
+
+def _said(name: str, found: Any, wanted: Any) -> str:
+    """What is wrong with a stream."""
+    if name == "subjects":
+        return f"it takes {', '.join(found or ()) or 'nothing'}"
+    return f"its {name} is {getattr(found, 'value', found)}, not {getattr(wanted, 'value', wanted)}"

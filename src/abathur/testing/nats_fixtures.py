@@ -6,10 +6,11 @@ asynchronous tests, under pytest-asyncio as well as under anyio's plugin.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, TypeAlias
 from uuid import uuid4
 
 import pytest
@@ -64,10 +65,8 @@ async def _remove_streams(service: Any) -> None:
     import nats.errors
 
     for name in (f"{service.prefix}_events", f"{service.prefix}_task_events"):
-        try:
+        with contextlib.suppress(nats.errors.Error):  # there was none
             await service.nats.jsm().delete_stream(name)
-        except nats.errors.Error:
-            pass  # there was none
 
 
 def _of_plugin(name: str, request: pytest.FixtureRequest) -> Any:
@@ -76,11 +75,7 @@ def _of_plugin(name: str, request: pytest.FixtureRequest) -> Any:
         return request.getfixturevalue(f"_abathur_anyio_{name}")
     if request.config.pluginmanager.hasplugin("asyncio"):
         return request.getfixturevalue(f"_abathur_asyncio_{name}")
-    _needs_plugin(name)
-
-
-def _needs_plugin(name: str) -> NoReturn:
-    pytest.fail(
+    return pytest.fail(
         f"{name} is for asynchronous tests. Mark the test with @pytest.mark.anyio, or install "
         "pytest-asyncio and mark it with @pytest.mark.asyncio.",
         pytrace=False,
@@ -119,14 +114,14 @@ else:
 
 
 @pytest.fixture
-def nats_client(nats_server: NatsServer, request: pytest.FixtureRequest) -> Any:
+def nats_client(request: pytest.FixtureRequest) -> Any:
     """A client of nats-py, connected to `nats_server`. It is closed after the test."""
     return _of_plugin("nats_client", request)
 
 
 @pytest.fixture
-def database_service(nats_server: NatsServer, request: pytest.FixtureRequest) -> Any:
-    """A DatabaseService that runs, on a fresh database, under a `prefix` of its own. Stopped after the test."""
+def database_service(request: pytest.FixtureRequest) -> Any:
+    """A DatabaseService that runs, on a fresh database, under a `prefix` of its own."""
     return _of_plugin("database_service", request)
 
 
