@@ -255,6 +255,21 @@ async def test_a_job_with_a_batch_that_fails_says_so_and_is_started_again(world,
     assert (await indexed(world, place)).indexed == 52
 
 
+async def test_a_job_that_cannot_be_planned_fails_with_its_reason_and_keeps_nobody_waiting(world):
+    place = world.repository()
+    job = await world.db.projects.start_indexing(place)
+    behind = await world.db.projects.start_indexing(place, force=True)
+    there = place.rename(world.place / "moved")
+    await world.here(there)
+    async with working(world.db):
+        await world.db.tasks.wait(job.id, timeout=60)
+        await world.db.tasks.wait(behind.id, timeout=60)
+    failed = await world.db.projects.indexing(job)
+    assert failed.status == "failed"
+    assert "is no directory of the project" in failed.message
+    assert (await indexed(world, there)).indexed == 2
+
+
 # -- crashes ---------------------------------------------------------------------------------------
 
 

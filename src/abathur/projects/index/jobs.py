@@ -226,26 +226,25 @@ def _let_go(lanes: Lanes, now: int) -> Script[None]:
 
 def spread(job_id: str, plan: Mapping[str, Any], parts: Sequence[NewTask], now: int) -> Script[bool]:
     """Make the batches of a job, once; False if the job has ended or has its batches already."""
-    row = yield from one(job_id)
-    if row["plan"] is not None or row["status"] in TERMINAL:
+    job = yield from reading.brief(job_id)  # nobody else cancels it or makes its batches meanwhile
+    if (yield from one(job_id))["plan"] is not None or job["status"] in TERMINAL:
         return False
     yield Statement("index_jobs.set_plan", id=job_id, plan=payload.encode(dict(plan), "the plan"))
     if parts:
         yield from submit.enqueue(parts, now)
-        yield from _wait_for(job_id, [part.id for part in parts], now)
+        yield from _wait_for(job, [part.id for part in parts], now)
     return True
 
 
-def _wait_for(job_id: str, ids: Sequence[str], now: int) -> Script[None]:
+def _wait_for(job: Row, ids: Sequence[str], now: int) -> Script[None]:
     """Let a job, which is blocked by its plan, wait for tasks that were just made: there can be no circle."""
     at = times.iso(now)
-    job = yield from reading.brief(job_id)
     yield Statement(
         "dependencies.add",
         rows=[
             {
                 "id": edge.id,
-                "dependent": job_id,
+                "dependent": job["id"],
                 "prerequisite": edge.prerequisite,
                 "created_at": at,
                 "resolved_at": None,
@@ -255,7 +254,7 @@ def _wait_for(job_id: str, ids: Sequence[str], now: int) -> Script[None]:
         ],
     )
     yield from dependencies.weigh(Counter(ids))
-    yield Statement("tasks.meet", id=job_id, unmet=job["unmet"] + len(ids), status=job["status"], at=at)
+    yield Statement("tasks.meet", id=job["id"], unmet=job["unmet"] + len(ids), status=job["status"], at=at)
 
 
 def one(job_id: str) -> Script[Row]:
