@@ -93,6 +93,7 @@ PUBLIC = (
     "abathur.moving",
     "abathur.schema",
     "abathur.script",
+    "abathur.service",
     "abathur.tasks",
     "abathur.testing",
 )

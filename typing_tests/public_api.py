@@ -29,6 +29,7 @@ from abathur import (
 )
 from abathur.chat import BotDatabase as FoundInChat
 from abathur.chat import Event, Recorded
+from abathur.projects import Project, Resolution
 from abathur.testing import (
     Crash,
     CrashPoint,
@@ -152,3 +153,15 @@ async def crash(scenario: Callable[[Database], Awaitable[Runner]]) -> None:
             assert_type(db, Database)
         assert_type(one.point, CrashPoint | None)
         assert_type(one.drained, Drained | None)
+
+
+async def projects(db: Database) -> None:
+    found = await db.projects.resolve(directory="work", session="editor-1")
+    assert_type(found, Resolution)
+    assert_type(found.project_id, str)
+    assert_type(await db.projects.store(found.project_id), Database)
+    assert_type(await db.projects.list(state="ready"), list[Project])
+    assert_type((await db.projects.create("a", metadata={"team": 1})).config_persisted, bool)
+    assert_type((await db.projects.repair("a")).done, tuple[str, ...])
+    db.projects.configure(resolver=lambda directory, session: directory or session)
+    Runner(db, project=[found.project_id])
