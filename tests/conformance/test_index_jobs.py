@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from abathur import indexer
+from abathur import Runner, indexer
 from abathur.errors import InvalidInputError
 from abathur.projects.index import jobs, reading
 from abathur.projects.index.values import IndexingJob
@@ -141,6 +141,16 @@ async def test_all_of_six_jobs_are_done_and_never_more_than_three_at_once(world,
             await world.db.tasks.wait(job.id, timeout=60)
     assert await statuses(world, started) == ["completed"] * 6
     assert max(most) <= 3
+
+
+async def test_a_runner_with_one_slot_does_a_job_alone(world):
+    place = world.repository()
+    tree(place, 150)
+    started = [await world.db.projects.start_indexing(path) for path in (place, world.repository())]
+    runner = Runner(world.db, concurrency=1, lease=6)
+    indexer.agents(runner)
+    await runner.run(until_idle=True)
+    assert await statuses(world, started) == ["completed"] * 2
 
 
 async def test_what_is_no_job_is_refused(world):
