@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from abathur import script
 from abathur.errors import (
     RowSchemaConflictError,
     RowValidationError,
@@ -342,6 +343,15 @@ async def test_a_plugin_has_so_many_tables_at_most(db, monkeypatch):
         "Plugin 'quotes' has 2 tables"
     )
     await db.rows.for_plugin("other").register({"table": "c", "fields": ONE})
+
+
+async def test_a_registration_leaves_nothing_in_memory_but_its_schema(db):
+    store = db.rows.for_plugin("quotes")
+    await store.register({"table": "a", "fields": ONE})
+    before = script.takes_now.cache_info().currsize
+    for n in range(5):
+        await store.register({"table": f"b{n}", "fields": ONE})
+    assert script.takes_now.cache_info().currsize == before, "a function was made for each, and is remembered"
 
 
 async def test_schemas_are_listed_by_name(db):
