@@ -21,7 +21,7 @@ DOCS := $(VENV)/.docs-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
 
-.PHONY: help demo test check format docs bench torture mutants clean
+.PHONY: help demo test check format docs bench bench-nats soak torture mutants clean
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +31,8 @@ help:
 	@echo "make format  put the code into the form that the checks ask for"
 	@echo "make docs    the documentation as a site, in ./site/; a warning or a broken link is a failure"
 	@echo "make bench   reproducible comparisons, each printing its method"
+	@echo "make bench-nats  the ten benchmarks of the NATS service; writes docs/benchmarks/nats.md"
+	@echo "make soak    the memory of the NATS service under load for MINUTES=60"
 	@echo "make torture the fault rows for MINUTES=60; ROWS=\"R1 R2\" selects, totals add up in .torture.json"
 	@echo "make mutants small faults in the core for MINUTES=60: which of them do the tests notice?"
 	@echo "make clean   remove .venv and everything else that was made here"
@@ -70,6 +72,12 @@ docs: $(DOCS)
 
 bench: $(PEERS)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-nats: $(TOOLS)
+	$(BIN)/python -m benchmarks.nats_service $(BENCH)
+
+soak: $(TOOLS)
+	$(BIN)/python -m benchmarks.nats_service --only memory --minutes $(MINUTES)
 
 torture: $(TOOLS)
 	@$(BIN)/python -m tests.torture --minutes $(MINUTES) --rows "$(ROWS)"

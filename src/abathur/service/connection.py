@@ -124,6 +124,15 @@ class Connection(Client):
     and then that reads nothing more: any user of the server could silence the service with one message.
     """
 
+    async def flush(self, timeout: int = 10) -> None:
+        """Wait until the server has dealt with everything that was sent.
+
+        nats-py sends its PING ahead of what still waits to be sent, so the first answer says nothing. When a
+        subscription ends, requests that the server delivers meanwhile would get no answer.
+        """
+        await super().flush(timeout)
+        await super().flush(timeout)
+
     async def _process_headers(self, headers: Any) -> dict[str, str] | None:
         try:
             return await super()._process_headers(headers)
@@ -208,10 +217,7 @@ class Connecting:
 
 
 async def settle(connection: Client, patience: float = 10.0) -> None:
-    """Wait until the server has dealt with everything that was sent, and its complaints are here.
-
-    nats-py sends the PING of a `flush` ahead of what still waits to be sent; that of a second one is behind.
-    """
+    """The same for a connection that is somebody else's."""
     for _ in range(2):
         await connection.flush(timeout=patience)  # type: ignore[arg-type]  # it may be a fraction
 

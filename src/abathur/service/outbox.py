@@ -38,6 +38,8 @@ PAGE: Final = 500
 """Rows that are published before it is written down how far it is."""
 PATIENCE: Final = 10.0
 """Seconds for the server to take a page."""
+PERHAPS: Final = 0.05
+"""Seconds after a commit of which it is not known whether it has moved a task."""
 LOOK_EVERY: Final = 0.25
 """Seconds between two looks whether the connection was lost meanwhile."""
 MESSAGE_ID: Final = "Nats-Msg-Id"
@@ -65,6 +67,7 @@ class Outbox:
         self._name = f"nats:{tree.prefix}"
         self._holder = ids.new_id()
         self._moved = asyncio.Event()
+        self._sure = False
         self._stopping = False
         self.told = Published()
 
@@ -77,7 +80,7 @@ class Outbox:
     async def run(self) -> None:
         """Publish until it is cancelled, or `stop` is called."""
         pause = 0.1
-        with self._db.watch.for_moves(lambda _: self._moved.set()):
+        with self._db.watch.for_moves(lambda _: self._tell()):
             async with self._db.engine.listen(self._moved.set):
                 while not (self._stopping or is_cancelled()):
                     try:
@@ -92,7 +95,7 @@ class Outbox:
     async def stop(self) -> None:
         """Publish what is there, then let another instance go on."""
         self._stopping = True
-        self._moved.set()
+        self._tell()
 
     async def _publish(self) -> None:
         """Hold the reader's row, and publish as long as it is held."""
@@ -131,6 +134,11 @@ class Outbox:
         if self._stopping:
             await self._db.run(readers.let_go, held)
 
+    def _tell(self) -> None:
+        """A task has moved, by this process."""
+        self._sure = True
+        self._moved.set()
+
     async def _wait(self, seconds: float) -> None:
         """Until something has moved, or so many seconds."""
         if self._stopping:
@@ -138,6 +146,10 @@ class Outbox:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._moved.wait()
+        if self._moved.is_set() and not (self._sure or self._stopping):
+            # Somebody has committed something, and that may be rows or a chat's lines, many in a second.
+            await asyncio.sleep(PERHAPS)
+        self._sure = False
 
     async def _send(self, rows: list[Told], database: str) -> bool:
         """Publish a page, and return whether the server has it."""
