@@ -25,6 +25,7 @@ MODULES = {
     "indexing": "indexing",
     "pickup": "pickup",
     "processes": "processes",
+    "projects": "projects",
     "postgres": "postgres",
     "postgres_pickup": "postgres_pickup",
     "postgres_processes": "postgres_processes",

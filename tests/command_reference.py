@@ -35,6 +35,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
     "The trail": ("audit verify", "audit list", "audit head"),
     "Operating": ("backup", "move", "doctor", "prune", "completion"),
+    "Testing": ("check-isolation",),
     "Destroying": ("purge", "reset", "drop"),
     "See it work": ("demo",),
 }  # fmt: skip

@@ -95,6 +95,7 @@ PUBLIC = (
     "abathur.script",
     "abathur.service",
     "abathur.tasks",
+    "abathur.testing",
 )
 NOT_FOR_USERS = {"abathur.script": {"drive", "drive_async", "start", "takes_now"}}  # for engines and tests
 
@@ -194,6 +195,12 @@ def test_every_argument_of_what_a_schema_is_declared_with_is_explained():
 
 def test_every_argument_of_an_event_of_the_chat_is_explained():
     _explained("abathur.chat.Event", importlib.import_module("abathur.chat").Event)
+
+
+def test_every_argument_of_what_tests_are_written_with_is_explained():
+    for name, thing in public("abathur.testing").items():
+        if name not in ("Crash", "CrashPoints", "CrashPoint", "Drained", "LeftTask"):  # nobody makes these
+            _explained(f"abathur.testing.{name}", thing)
 
 
 def test_every_argument_of_enqueue_is_explained():

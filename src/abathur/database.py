@@ -28,8 +28,7 @@ from abathur.errors import (
 )
 from abathur.models import Finding
 from abathur.projects.api import Projects
-from abathur.projects.index.tables import JOBS
-from abathur.projects.tables import REGISTRY, STORE
+from abathur.projects.tables import FEATURE, STORE
 from abathur.rows import registry
 from abathur.rows.api import Rows
 from abathur.rows.tables import ROWS
@@ -91,7 +90,7 @@ class Database(Destroying):
                 "Expected 'full' or 'normal'.",
                 "Leave it out for 'full'.",
             )
-        features = (REGISTRY, JOBS, CHAT, ROWS)
+        features = (*FEATURE, CHAT, ROWS)
         self._schemas = (LIBRARY, *features, *([schema] if isinstance(schema, Schema) else schema))
         self._environment = environment or os.environ.get(ENVIRONMENT) or None
         self._backup = backup
@@ -106,7 +105,7 @@ class Database(Destroying):
         self._engine: Engine = self._make_engine(
             url, queries, closing=Closing, observer=observer, recorded=last_moment, **options
         )
-        actor = actor or f"{socket.gethostname()}:{os.getpid()}"
+        self._actor = actor = actor or f"{socket.gethostname()}:{os.getpid()}"
         self._for_stores = {**options, "backup": backup, "actor": actor}
         self._tasks = Tasks(self._engine, self._watch, actor)
         self._audit = audit.Audit(self._engine)
@@ -128,16 +127,15 @@ class Database(Destroying):
         EngineError, and then nothing in the database was changed.
         """
         await self._open()
-        return await self._initialize(self._environment, verify=verify)
+        return await self._initialize(self._environment, self._schemas, verify=verify, more=registry.declared)
 
     async def receive(
         self, environment: str, schemas: Sequence[Schema], admit: ScriptFunction[object], *args: Any
     ) -> migrate.Report:
         """Open it as the target of a move, also where one was interrupted; `abathur.moving` calls this.
 
-        environment: that of the source. schemas: what is declared there, as its `declared` says. admit: a
-        script that raises where nothing may be moved to, before anything is made there; it is called with the
-        name, the dialect, the schemas and `args`.
+        environment and schemas: those of the source. admit: a script that raises where nothing may be moved
+        to, before anything is made there; it is called with the name, dialect, schemas and `args`.
         """
         if self._environment not in (None, environment):
             raise EnvironmentMismatchError(self.name, environment, str(self._environment))
@@ -146,25 +144,18 @@ class Database(Destroying):
         return await self._initialize(environment, schemas, receives=True)
 
     async def _initialize(
-        self,
-        environment: str | None,
-        schemas: Sequence[Schema] | None = None,
-        *,
-        verify: bool = False,
-        receives: bool = False,
+        self, environment: str | None, schemas: Sequence[Schema], **options: Any
     ) -> migrate.Report:
         report = await migrate.migrate(
             self._engine,
-            self._schemas if schemas is None else schemas,
+            schemas,
             version=__version__,
             environment=environment,
             probe=probe,
             backup=self._backup,
-            verify=verify,
             adopt=self._adopt,
             project=self._project,
-            receives=receives,
-            more=None if receives else registry.declared,  # the registry of a target comes with its rows
+            **options,
         )
         self._environment = report.environment  # stores are made with the same
         if self._state == "open":  # it may have been closed meanwhile

@@ -105,6 +105,10 @@ async def test_a_configuration_that_is_no_readable_file_is_refused_at_once(world
             await world.here(place)
         assert reason in raised.value.reason
         assert raised.value.path == str(path)
+    shutil.rmtree(path.parent)
+    path.parent.symlink_to("nowhere")
+    with pytest.raises(ProjectConfigError, match="it is a link to nothing"):
+        await world.here(place)
     assert await world.db.projects.list() == []
 
 

@@ -201,7 +201,7 @@ async def test_a_declaration_that_cannot_be_read_is_said_to_be_damaged(processes
     (store,) = stores(db)
     await store.register({"table": "t", "fields": A})
     await store.register({"table": "fine", "fields": A})
-    await outside("UPDATE row_tables SET declaration = '{\"fields\": 3}' WHERE name = 't'")
+    await outside("UPDATE abathur_row_tables SET declaration = '{\"fields\": 3}' WHERE name = 't'")
     with pytest.raises(CorruptDatabaseError, match="the declaration of table 1 cannot be read"):
         await store.get_schema("t")
     await store.insert("fine", {"a": "x"})

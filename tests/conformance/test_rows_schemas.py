@@ -405,9 +405,9 @@ OF_THE_LIBRARY = [
     "tasks",
     "audit",
     "abathur_meta",
-    "row_tables",
-    "row_heads",
-    "row_keys",
+    "abathur_row_tables",
+    "abathur_row_heads",
+    "abathur_row_keys",
     "r_000001",
     "sqlite_master",
 ]

@@ -26,6 +26,7 @@ from abathur.chat import Event
 from abathur.engines import clock, postgres_connection
 from abathur.errors import LeaseLostError, RowSchemaConflictError
 from abathur.moving import pages
+from abathur.projects import claim as claiming
 
 
 def say(*words: object) -> None:
@@ -327,14 +328,24 @@ class SetClock:
         return time.monotonic_ns()
 
 
-async def resolver(path: str) -> None:
-    """Resolve each directory that is named on stdin, until that is `end`; say what came of it."""
+async def resolver(path: str, mutant: str = "") -> None:
+    """Resolve each directory that is named on stdin, until that is `end`; say what came of it.
+
+    The mutant does not look whether somebody else has claimed the directory.
+    """
+    if mutant:
+        claiming._rooted = _nobody  # type: ignore[assignment]
     async with database(path) as db:
         say("ready")
         read = asyncio.get_running_loop().run_in_executor
         while (line := (await read(None, sys.stdin.readline)).strip()) != "end":
             found = await db.projects.resolve(directory=line)
             say(json.dumps(attrs.asdict(found)))
+
+
+def _nobody(_: object) -> Any:
+    yield Statement("registry.lock")
+    return None, ()
 
 
 PROGRAMS = {

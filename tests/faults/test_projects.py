@@ -22,12 +22,16 @@ import pytest
 from abathur import Database
 from abathur.errors import RegistryUnavailableError
 from tests.conformance.projects import config, path_of, remove_stores, repository
+from tests.faults.budget import SECONDS
 from tests.faults.children import Child, Start
 from tests.faults.nursery import KILL, Fault
+from tests.faults.stepping import Pair
 from tests.readonly import read_only
 
 ENGINES = ("file", "postgres")
 PROCESSES = 8
+STRIDE = 1 if SECONDS in os.environ else 2
+"""In the suite one is held after every second of its statements."""
 
 
 class Registry:
@@ -41,9 +45,9 @@ class Registry:
         self._number += 1
         return repository(self.place / f"work{self._number}", f"Project {self._number}", **more)
 
-    def resolvers(self, start: Start, number: int) -> list[Child]:
+    def resolvers(self, start: Start, number: int, *mutant: str) -> list[Child]:
         """Processes that are ready to resolve."""
-        made = [start("resolver", self.url) for _ in range(number)]
+        made = [start("resolver", self.url, *mutant) for _ in range(number)]
         for child in made:
             assert child.line(0) == "ready"
         return made
@@ -151,6 +155,18 @@ def test_eight_processes_that_open_a_directory_at_once_get_one_project(registry,
         assert registry.judge(place) == answers[0]["project_id"]
     end(children)
     figure(f"P2: {budget.done} rounds of {PROCESSES} processes: one id, one row, one store each")
+
+
+@pytest.mark.slow
+def test_without_a_look_at_who_was_first_there_is_a_second_project(registry, start):
+    """The mutant: this is what the test above would see, so it has teeth."""
+    children = registry.resolvers(start, PROCESSES, "mutant")
+    place = registry.repository()
+    ask(children, place, 1)
+    end(children)
+    assert len(registry.do(lambda db: db.projects.list())) > 1
+    with pytest.raises(AssertionError):
+        registry.judge(place)
 
 
 @pytest.mark.row("P14")
@@ -320,3 +336,32 @@ async def test_a_registry_that_is_down_creates_nothing_and_works_again_when_it_i
         assert config(place)["project"]["id"] == found.project_id
         await db.projects.close()
         await remove_stores(db)
+
+
+async def test_two_who_race_on_a_server_get_one_project_in_every_order_of_their_statements(
+    postgres_url, fast, monkeypatch, figure
+):
+    """One is held after each of its statements in turn, while the other does what it can."""
+    place = Path(os.path.realpath(fast))
+    (place / ".git").mkdir()
+    registry = Registry(postgres_url, place)
+    options = {"environment": "test", "durability": "normal"}
+    async with Database(postgres_url, **options) as one, Database(postgres_url, **options) as other:
+        pair = Pair(one, other, monkeypatch)
+        number, reached = 1, True
+        while reached:
+            work = registry.repository()
+
+            def resolved(db: Database, work: Path = work) -> Any:
+                return db.projects.resolve(directory=work)
+
+            first, second, reached = await pair.race(number, resolved, resolved)
+            assert first.project_id == second.project_id, number
+            assert first.database_name == second.database_name, number
+            assert config(work)["project"]["id"] == first.project_id, number
+            number += STRIDE
+        listed = await one.projects.list(limit=1000)
+        assert len(listed) == len({root.path for project in listed for root in project.roots})
+        assert all([await one.engine.is_beside(project.database_name) for project in listed])
+        await remove_stores(one)
+    figure(f"P2: two transactions in {len(listed)} orders of their statements: one project each")

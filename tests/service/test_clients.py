@@ -78,7 +78,18 @@ async def test_when_the_service_hangs_they_are_unavailable_after_a_second(
     began = time.monotonic()
     assert await ask(client, prefix="hanging") == UNAVAILABLE
     assert time.monotonic() - began >= 1.0
-    assert (await heard.next_msg()).reply
+    assert (await heard.next_msg(timeout=20)).reply
+
+
+async def test_a_loop_that_is_busy_while_they_time_out_leaves_no_cancellation_behind(
+    nats_server: NatsServer, connected: Any
+) -> None:
+    client = await connected(nats_server.url)
+    await client.subscribe("hanging.db.query.*")
+    asyncio.get_running_loop().call_later(0.02, time.sleep, 0.3)
+    assert await clients.stats(client, prefix="hanging", timeout=0.1) == UNAVAILABLE
+    for _ in range(5):
+        await asyncio.sleep(0)  # a cancellation that was left would be raised here
 
 
 async def test_while_the_server_is_away_they_are_unavailable_after_a_second(
@@ -88,6 +99,11 @@ async def test_while_the_server_is_away_they_are_unavailable_after_a_second(
     client = await connected(server.url)
     server.kill()
     assert await clients.stats(client) == UNAVAILABLE
+    server.start()
+    async with asyncio.timeout(30):
+        while not client.is_connected:
+            await asyncio.sleep(0.01)
+    assert await clients.stats(client, timeout=20) == UNAVAILABLE, "it is back, and no service is"
 
 
 async def test_a_connection_that_is_closed_is_said_to_be(nats_server: NatsServer) -> None:

@@ -80,6 +80,7 @@ CALLS: dict[str, Call] = {
     "backup": Call("copy.db", "abathur.db", HERE),
     "move": Call("abathur.db copy.db", "nowhere.db copy.db"),
     "doctor": Call(""),
+    "check-isolation": Call("agents.py --forbid app.db:session", "nowhere --forbid app.db:session"),
     "serve nats": Call(""),
     "completion": Call("bash"),
     "demo": Call("--files 1 --workers 2 --pace 0"),

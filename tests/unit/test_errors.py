@@ -60,7 +60,6 @@ ARGUMENTS = {
     "bearers": [("id-1", ["/a"]), ("id-2", [])],
     "project_id": "id-1",
     "store": "/a/shop",
-    "field": "project.id",
     "reason": "it is no UUID",
     "others": ["/b"],
     "database_name": "shop",

@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from abathur.projects.index.ignoring import is_binary_by_name
 from abathur.projects.index.reading import UNKNOWN, decoded, open_files, read
 
 
@@ -127,3 +130,30 @@ def test_the_file_of_a_database_that_this_process_has_open_is_not_opened(tmp_pat
     finally:
         connection.close()
     assert (seen.st_dev, seen.st_ino) not in open_files()
+
+
+LOCKS = """
+import sqlite3, subprocess, sys
+from abathur.projects.index.reading import read
+path = sys.argv[1]
+connection = sqlite3.connect(path, isolation_level=None)
+connection.execute("CREATE TABLE t (x)")
+connection.execute("BEGIN IMMEDIATE")
+assert read(path).skipped == "binary"  # as if it had been opened a moment after the look at what is open
+other = f"import sqlite3; sqlite3.connect({path!r}, timeout=0).execute('BEGIN IMMEDIATE')"
+done = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True)
+print(done.stderr.strip().splitlines()[-1])
+"""
+
+
+def test_even_if_a_database_is_opened_in_that_moment_its_locks_are_kept(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", LOCKS, tmp_path / "a"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == "sqlite3.OperationalError: database is locked\n"
+
+
+@pytest.mark.parametrize("name", ["crew_1a2b3c4d-wal", "crew_1a2b3c4d-shm", "x-journal", "a.db", "A.SQLITE3"])
+def test_what_sqlite_keeps_is_known_by_its_name(name):
+    assert is_binary_by_name(name)
+    assert not is_binary_by_name(name.rpartition("-")[0] or "db")

@@ -125,7 +125,10 @@ def path_of(root: str) -> str | None:
         path = f"{root.rstrip('/')}/{name}"
         try:
             os.lstat(path)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError) as error:
+            place = Path(path).parent
+            if place.is_symlink() and not place.exists():  # else there would seem to be no configuration
+                raise _unreadable(path, error) from None
             continue
         except OSError as error:
             raise _unreadable(path, error) from None
@@ -256,7 +259,8 @@ def _wrong(path: str, field: str | None, reason: str, expected: str, remedy: str
 def _unreadable(path: str, error: OSError) -> ProjectConfigError:
     reason = error.strerror or str(error)
     if error.errno == errno.ENOENT:
-        reason = "it is a link to nothing" if Path(path).is_symlink() else "it is gone"
+        links = (Path(path), Path(path).parent)
+        reason = "it is a link to nothing" if any(one.is_symlink() for one in links) else "it is gone"
     elif error.errno == errno.ELOOP:
         reason = "its links go in circles"
     elif error.errno == errno.ENXIO:  # of a socket

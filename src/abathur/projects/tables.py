@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from abathur.projects.index.tables import INDEX
+from abathur.projects.index.tables import INDEX, JOBS
 from abathur.schema.declare import Column, Index, Schema, Table
 
 PROJECTS: Final = Table(
@@ -78,6 +78,9 @@ REGISTRY: Final = Schema(
         Index("project_events_of", "project_events", ("project_id", "id")),
     ),
 )
+
+FEATURE: Final = (REGISTRY, JOBS)
+"""What every database has for its projects."""
 
 STORE: Final[tuple[Schema, ...]] = (INDEX,)
 """What a project's store has beside the library's own tables."""

@@ -1,7 +1,7 @@
 """The tables of row storage itself, and the schema of the table that a plugin's declaration gets.
 
-The physical name is issued by `row_tables`: ``r_000123`` for its row 123. What a plugin calls its table is
-data. A field's column has the field's name, unless a database keeps that name for itself.
+The physical name is issued by `abathur_row_tables`: ``r_000123`` for its row 123. What a plugin calls its
+table is data. A field's column has the field's name, unless a database keeps that name for itself.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from abathur.rows.declaration import Declaration
 from abathur.schema.declare import Column, Index, Schema, Table
 
 REGISTRY: Final = Table(
-    "row_tables",
+    "abathur_row_tables",
     (
         Column("id", "INTEGER", primary_key=True, autoincrement=True),
         Column("plugin", "TEXT", not_null=True),
@@ -30,7 +30,7 @@ REGISTRY: Final = Table(
 
 HEADS: Final = Table(
     # What each write looks at, apart from the long declaration: a write changes this row.
-    "row_heads",
+    "abathur_row_heads",
     (
         Column("id", "INTEGER", primary_key=True, postgres="bigint"),
         Column("revision", "INTEGER", not_null=True),  # rises with every change of the schema
@@ -41,7 +41,7 @@ HEADS: Final = Table(
 
 REQUESTS: Final = Table(
     # The first answers to requests, for a day.
-    "row_requests",
+    "abathur_row_requests",
     (
         Column("plugin", "TEXT", not_null=True),
         Column("request_id", "TEXT", not_null=True),
@@ -54,7 +54,7 @@ REQUESTS: Final = Table(
 )
 
 KEYS: Final = Table(
-    "row_keys",
+    "abathur_row_keys",
     (
         Column("plugin", "TEXT", not_null=True),
         Column("key", "TEXT", not_null=True),
@@ -71,11 +71,19 @@ ROWS: Final = Schema(
     tables=(REGISTRY, HEADS, REQUESTS, KEYS),
     indexes=(
         # register, and every first use of a table: one registered or kept table of a name
-        Index("row_tables_of", "row_tables", ("plugin", "name"), unique=True, where="state <> 'replaced'"),
+        Index(
+            "row_tables_of",
+            "abathur_row_tables",
+            ("plugin", "name"),
+            unique=True,
+            where="state <> 'replaced'",
+        ),
         # forget what is older than a day
-        Index("row_requests_made", "row_requests", ("made_at",)),
+        Index("abathur_row_requests_made", "abathur_row_requests", ("made_at",)),
         # forget what has expired
-        Index("row_keys_expired", "row_keys", ("expires_at",), where="expires_at IS NOT NULL"),
+        Index(
+            "abathur_row_keys_expired", "abathur_row_keys", ("expires_at",), where="expires_at IS NOT NULL"
+        ),
     ),
 )
 

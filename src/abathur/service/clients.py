@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import unicodedata
 from datetime import UTC, datetime
@@ -41,10 +40,10 @@ async def _ask(
 ) -> dict[str, Any] | str:
     """The answer to a query, or in words why there is none."""
     try:
-        async with asyncio.timeout(timeout):
-            message = await connection.request(
-                f"{tree.prefix}.db.query.{query}", json.dumps(body).encode(), timeout=timeout
-            )
+        # One deadline, not one inside of another: what both cancel at once stays cancelled for too long.
+        message = await connection.request(
+            f"{tree.prefix}.db.query.{query}", json.dumps(body).encode(), timeout=timeout
+        )
     except (TimeoutError, nats.errors.NoRespondersError):
         return UNAVAILABLE
     except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):

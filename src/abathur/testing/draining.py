@@ -41,7 +41,9 @@ class LeftTask:
     """A task that has not ended, and why."""
 
     task: TaskState
+    """How it stands."""
     why: str
+    """Why it has not ended, in words."""
 
     def __str__(self) -> str:
         task = self.task
@@ -55,8 +57,11 @@ class Drained:
     attempts: int
     """Attempts that were run to their end."""
     completed: int
+    """Tasks that became completed meanwhile."""
     failed: int
+    """Tasks that failed for good."""
     cancelled: int
+    """Tasks that were cancelled."""
     advanced: float
     """Seconds by which the fake clock was moved."""
     stopped: Stopped

@@ -147,12 +147,20 @@ class TaskFactory:
 
 
 async def make_task(db: Database, prompt: str | None = None, **parameters: Any) -> Task:
-    """Make one task with defaults; the parameters are those of a `TaskFactory` when it is called."""
+    """Make one task with defaults, in any status.
+
+    db: an open Database. prompt: what to do. parameters: `status`, `result` and the rest, as for a
+    `TaskFactory` when it is called.
+    """
     return await TaskFactory(db)(prompt, **parameters)
 
 
 async def make_tasks(db: Database, count: int, **parameters: Any) -> list[Task]:
-    """Make many tasks; the parameters are those of `TaskFactory.batch`."""
+    """Make many tasks.
+
+    db: an open Database. count: how many. parameters: as for `TaskFactory.batch`; a function is called with
+    0, 1, 2, ... for its values.
+    """
     return await TaskFactory(db).batch(count, **parameters)
 
 
@@ -163,7 +171,11 @@ async def make_graph(
     tasks: Mapping[str, Mapping[str, Any]] | None = None,
     **parameters: Any,
 ) -> dict[str, Task]:
-    """Make a graph of tasks; the parameters are those of `TaskFactory.graph`."""
+    """Make a graph of tasks in one transaction; returns them by their names.
+
+    db: an open Database. shape: ``"fetch -> parse, index -> report"``, or a mapping of each name to the names
+    that it waits for. tasks: parameters of single ones, by name. parameters: of all.
+    """
     return await TaskFactory(db).graph(shape, tasks=tasks, **parameters)
 
 

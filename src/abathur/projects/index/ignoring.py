@@ -38,9 +38,13 @@ BINARY: Final = frozenset(
 closes the file of one takes the locks from a connection of the same process."""
 
 
+SIDECARS: Final = ("-wal", "-shm", "-journal")
+"""Ends of the names of what SQLite keeps beside a database, whatever that is called."""
+
+
 def is_binary_by_name(name: str) -> bool:
     """Whether a file need not be opened to know that it is no text."""
-    return name.rpartition(".")[2].lower() in BINARY and "." in name
+    return name.endswith(SIDECARS) or ("." in name and name.rpartition(".")[2].lower() in BINARY)
 
 
 @frozen

@@ -13,7 +13,7 @@ import hashlib
 import os
 import stat
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from attrs import frozen
@@ -29,6 +29,7 @@ UNKNOWN: Final = -1
 """The time of a file whose content has to be looked at next time."""
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_SQLITE: Final = b"SQLite format 3\0"
 _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"),
@@ -82,6 +83,7 @@ def _read_once(path: str, live: Collection[tuple[int, int]], largest: int) -> tu
         return Reading(None, "oversized"), True
     began = time.time_ns()
     descriptor = os.open(path, _FLAGS)
+    data = b""
     try:
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):  # it was replaced meanwhile
@@ -89,7 +91,9 @@ def _read_once(path: str, live: Collection[tuple[int, int]], largest: int) -> tu
         data = _bytes(descriptor, largest + 1)
         after = os.fstat(descriptor)
     finally:
-        os.close(descriptor)
+        # A connection of this process may have opened it since `live` was made; then it stays open.
+        if not (data.startswith(_SQLITE) and _times_open(descriptor) > 1):
+            os.close(descriptor)
     if len(data) > largest:
         return Reading(None, "oversized"), True
     is_steady = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and len(
@@ -132,10 +136,18 @@ def decoded(data: bytes) -> str | None:
 
 def open_files() -> frozenset[tuple[int, int]]:
     """The files that this process has open now, as (device, inode)."""
-    found = set()
-    for name in os.listdir("/dev/fd"):  # numbers, no paths
+    return frozenset(_open())
+
+
+def _times_open(descriptor: int) -> int:
+    """How many descriptors of this process lead to the file of one."""
+    seen = os.fstat(descriptor)
+    return sum(file == (seen.st_dev, seen.st_ino) for file in _open())
+
+
+def _open() -> Iterator[tuple[int, int]]:
+    for name in os.listdir("/dev/fd"):
         with contextlib.suppress(OSError, ValueError):  # that of the listing itself is closed again
             seen = os.fstat(int(name))
             if stat.S_ISREG(seen.st_mode):
-                found.add((seen.st_dev, seen.st_ino))
-    return frozenset(found)
+                yield seen.st_dev, seen.st_ino
