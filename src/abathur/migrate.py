@@ -32,10 +32,10 @@ from abathur.errors import (
     UnfinishedMoveError,
 )
 from abathur.ids import new_id
-from abathur.schema.apply import Progress, Work, converge, count_rows, look
+from abathur.schema.apply import Progress, Work, converge, count_rows, duplicates, look, misfits
 from abathur.schema.declare import Schema
 from abathur.schema.inspect import Fingerprint, Found, filled_tables, fingerprint
-from abathur.schema.plan import Conflict, Options, Plan, make_plan
+from abathur.schema.plan import Options, Plan, make_plan
 from abathur.schema.stamp import APPLICATION_IDS, environment_of, is_older, recorded_environment
 from abathur.schema.steps import AddConstraint, CreateIndex, Step
 from abathur.script import Emit, Emitted, Script, ScriptFunction, start
@@ -217,26 +217,39 @@ async def extend(
     wish = _wish(version, None, None, adopt=False)
     progress = Progress()
 
-    def script(now: int) -> Script[T]:
-        schema, answer = yield from start(declare, args, now)
-        if schema is not None:
-            options = _admit((yield from fingerprint(engine.dialect)), engine, wish)
-            work = Work(
-                name=engine.name, schemas=(schema,), options=options, progress=progress, clock=time.monotonic
-            )
-            yield from converge(work, now)
-        return answer
-
+    given = (engine, wish, progress, declare, args)
     if "processes" not in engine.capabilities:  # everything shares one connection, and goes through its lane
-        return await _applied(engine.name, progress, engine.write(script))
+        return await _applied(engine.name, progress, engine.write(_extended, *given))
     async with engine.migration() as migration:
-        return await _applied(engine.name, progress, migration.write(_closed, script, closing))
+        return await _applied(engine.name, progress, migration.write(_closed, closing, _extended, given))
 
 
-def _closed(script: ScriptFunction[T], closing: Callable[[], Closing], now: int) -> Script[T]:
+def _extended(
+    engine: Engine,
+    wish: _Wish,
+    progress: Progress,
+    declare: ScriptFunction[tuple[Schema | None, T]],
+    args: tuple[Any, ...],
+    now: int,
+) -> Script[T]:
+    schema, answer = yield from start(declare, args, now)
+    if schema is not None:
+        options = _admit((yield from fingerprint(engine.dialect)), engine, wish)
+        yield from converge(
+            Work(
+                name=engine.name, schemas=(schema,), options=options, progress=progress, clock=time.monotonic
+            ),
+            now,
+        )
+    return answer
+
+
+def _closed(
+    closing: Callable[[], Closing], fn: ScriptFunction[T], args: tuple[Any, ...], now: int
+) -> Script[T]:
     """A script with what ends its transaction, as the lane does it for others."""
     emitted: Emitted = {}
-    steps = start(script, (), now)
+    steps = start(fn, args, now)
     answer: list[Any] | None = None
     while True:
         try:
@@ -259,9 +272,9 @@ async def _applied(name: str, progress: Progress, applying: Awaitable[T]) -> T:
     except (StatementError, ConstraintError) as error:
         step = progress.step
         if isinstance(error, ConstraintError) and isinstance(step, CreateIndex) and step.unique:
-            raise SchemaConflictError(name, [_duplicates(step)]) from error
+            raise SchemaConflictError(name, [duplicates(step)]) from error
         if isinstance(error, ConstraintError) and isinstance(step, AddConstraint):
-            raise SchemaConflictError(name, [_misfits(step)]) from error
+            raise SchemaConflictError(name, [misfits(step)]) from error
         raise MigrationError(name, progress.doing, str(error)) from error
     except (OpenError, EngineError):
         raise  # the lock, the disk, the file: these say what they are
@@ -269,28 +282,6 @@ async def _applied(name: str, progress: Progress, applying: Awaitable[T]) -> T:
         if isinstance(error, AbathurError) and progress.found is None:
             raise  # of the script that declares, before there was anything to apply
         raise MigrationError(name, progress.doing, str(error) or repr(error)) from error
-
-
-def _duplicates(step: CreateIndex) -> Conflict:
-    columns = ", ".join(step.unique)
-    return Conflict(
-        step.table,
-        columns,
-        "filled with rows that are equal there",
-        f"unique ({step.name})",
-        f"Make them different: SELECT {columns}, count(*) FROM {step.table} GROUP BY {columns} "
-        "HAVING count(*) > 1 shows them.",
-    )
-
-
-def _misfits(step: AddConstraint) -> Conflict:
-    return Conflict(
-        step.table,
-        ", ".join(step.columns) or None,
-        "filled with rows that do not fit",
-        f"bound by {step.text}",
-        "Change or delete these rows.",
-    )
 
 
 def _wish(version: str, environment: str | None, project: str | None, *, adopt: bool) -> _Wish:

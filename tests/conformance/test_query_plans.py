@@ -18,6 +18,11 @@ PLANS = {
     "plan.last_moves": "batches.last_moves",
     "plan.parts": "batches.parts",
     "plan.edges": "batches.edges_of",
+    "plan.table": "rows.find",
+    "plan.tables": "rows.registered",
+    "plan.key": "rows.key",
+    "plan.keys": "rows.keys",
+    "plan.requests": "storage.requests",
     "plan.ready_of": "tasks.ready_of",
     "plan.types_of": "tasks.next_ready_type_of",
     "plan.project": "projects.get",
@@ -34,9 +39,9 @@ PLANS = {
     "plan.chat_here": "chat.here",
     "plan.chat_unsent": "chat.unsent",
 }
-TEXTS = {"ids": "[]", "names": "[]"} | dict.fromkeys(
+TEXTS = {"ids": "[]", "names": "[]", "pairs": "[]"} | dict.fromkeys(
     ("id", "agent_type", "later", "earlier", "project", "project_id", "name", "database_name", "root",
-     "directory", "session", "username"),
+     "directory", "session", "username", "plugin", "key", "first", "before"),
     "x",
 )  # fmt: skip
 """The parameters that are texts; the others are numbers."""

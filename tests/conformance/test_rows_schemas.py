@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from abathur import script
 from abathur.errors import (
     RowSchemaConflictError,
     RowValidationError,
     UnknownTableError,
 )
+from abathur.rows import registry
 from tests.conformance.rows import FIELDS, ONE, refused, row
 
 
@@ -330,6 +332,26 @@ async def test_an_unregistered_table_without_rows_makes_room_for_any_other(store
     other = [{"name": "name", "type": "integer"}]
     assert (await store.register({"table": "items", "fields": other}))["created"] is True
     assert (await store.insert("items", {"name": 7}))["id"] == 1
+
+
+async def test_a_plugin_has_so_many_tables_at_most(db, monkeypatch):
+    monkeypatch.setattr(registry, "MOST_TABLES", 2)
+    store = db.rows.for_plugin("quotes")
+    for table in ("a", "b"):
+        await store.register({"table": table, "fields": ONE})
+    assert (await refused(store.register({"table": "c", "fields": ONE}))).startswith(
+        "Plugin 'quotes' has 2 tables"
+    )
+    await db.rows.for_plugin("other").register({"table": "c", "fields": ONE})
+
+
+async def test_a_registration_leaves_nothing_in_memory_but_its_schema(db):
+    store = db.rows.for_plugin("quotes")
+    await store.register({"table": "a", "fields": ONE})
+    before = script.takes_now.cache_info().currsize
+    for n in range(5):
+        await store.register({"table": f"b{n}", "fields": ONE})
+    assert script.takes_now.cache_info().currsize == before, "a function was made for each, and is remembered"
 
 
 async def test_schemas_are_listed_by_name(db):

@@ -52,6 +52,10 @@ class Rows:
         self._extend = extend
         self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
 
+    def forget(self) -> None:
+        """Ask the database anew what each table is: it is another database now, at the same place."""
+        self._known.clear()
+
     def for_plugin(self, plugin: str, *, actor: str | None = None) -> Store:
         """The store of a plugin. It costs nothing to ask for it again.
 
@@ -106,7 +110,7 @@ class Store:
                 registry.register, self.plugin, wanted, self._actor, self._engine.dialect
             )
         except SchemaConflictError as error:
-            raise _taken(wanted, error) from error
+            raise _taken(wanted, error) from None
 
     async def unregister(self, table: str) -> Answer:
         """Forget a table. Returns ``{"table", "unregistered": bool}``, False if there was none.
@@ -360,9 +364,10 @@ def _duplicate(known: Known, error: ConstraintError) -> RowsError:
     )
 
 
-def _taken(wanted: declaration.Declaration, error: SchemaConflictError) -> RowsError:
-    """The conflict that the migration found: rows that are equal where they should be unique."""
-    names = ", ".join(dict.fromkeys(str(conflict.column) for conflict in error.conflicts if conflict.column))
-    return RowSchemaConflictError(
-        wanted.table, names or "it", "stored in rows that are equal there", "unique"
-    )
+def _taken(wanted: declaration.Declaration, error: SchemaConflictError) -> Exception:
+    """Rows that are equal where they should be unique, if that is what the migration has found."""
+    columns = [str(one.column) for one in error.conflicts if one.column and "equal" in one.found]
+    if not columns:
+        return error  # somebody has altered the table
+    names = ", ".join(dict.fromkeys(columns))
+    return RowSchemaConflictError(wanted.table, names, "stored in rows that are equal there", "unique")

@@ -32,7 +32,9 @@ def shown(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and value.bit_length() > 1_000:  # to write it out takes long, or is refused
         return "a number of very many digits"
-    text = ascii(value) if not isinstance(value, (dict, list, tuple)) else kind(value)
+    if isinstance(value, (str, bytes)):
+        value = value[: _SHOWN + 1]
+    text = ascii(value) if isinstance(value, (str, bytes, int, float)) else kind(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 

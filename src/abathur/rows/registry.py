@@ -15,7 +15,7 @@ from abathur.audit import append
 from abathur.errors import CorruptDatabaseError, RowSchemaConflictError
 from abathur.rows.declaration import Declaration, Field
 from abathur.rows.evolve import widened
-from abathur.rows.names import ADDED
+from abathur.rows.names import ADDED, invalid
 from abathur.rows.tables import REGISTRY, issue, physical, physical_name
 from abathur.rows.values import TEXTS
 from abathur.schema.declare import Schema
@@ -25,6 +25,8 @@ from abathur.script import Built, Script, Statement
 REGISTERED: Final = "registered"
 UNREGISTERED: Final = "unregistered"
 REPLACED: Final = "replaced"
+MOST_TABLES: Final = 1_000
+"""Tables of one plugin."""
 INDEXED: Final = 2_600
 """Bytes of text that fit into one entry of an index, on the engine where that is least."""
 
@@ -134,7 +136,7 @@ def register(
 ) -> Script[tuple[Schema | None, dict[str, Any]]]:
     """Write down a declaration; returns the schema to bring about, and the answer.
 
-    Another process may have done all of it before. Raises RowSchemaConflictError.
+    Another process may have done all of it before. Raises RowSchemaConflictError or RowValidationError.
     """
     answer = {"table": wanted.table, "created": False, "changed": False}
     found = yield from _find(plugin, wanted.table)
@@ -144,6 +146,13 @@ def register(
             yield from _put(found, REPLACED, now)
             found = None
     if found is None:
+        (there,) = yield Statement("rows.count_tables", plugin=plugin)
+        if there["n"] >= MOST_TABLES:
+            raise invalid(
+                f"Plugin '{plugin}' has {there['n']:,} tables, those that were unregistered included",
+                f"Expected {MOST_TABLES:,} at most: every one makes opening the database slower.",
+                "Keep more in one table.",
+            )
         made = yield from _issue(plugin, wanted, dialect, now)
         yield from _record("rows.registered", plugin, made, actor, now)
         return made.schema, {**answer, "created": True, "changed": True}

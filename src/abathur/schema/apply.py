@@ -13,7 +13,7 @@ from abathur.schema import steps
 from abathur.schema.declare import Schema
 from abathur.schema.found import Fingerprint, Found
 from abathur.schema.inspect import inspect, violations
-from abathur.schema.plan import Options, Plan, make_plan
+from abathur.schema.plan import Conflict, Options, Plan, make_plan
 from abathur.schema.render import quoted
 from abathur.script import Built, Emit, Script, ScriptFunction, start
 from abathur.times import iso
@@ -144,3 +144,27 @@ def count_rows(plan: Plan, found: Found) -> Script[Plan]:
             there = quoted(table)
             rows[table] = (yield Built(f"SELECT count(*) AS n FROM {there}"))[0]["n"]
     return plan.counted(rows)
+
+
+def duplicates(step: steps.CreateIndex) -> Conflict:
+    """What stands in the way of a unique index that the database has refused."""
+    columns = ", ".join(step.unique)
+    return Conflict(
+        step.table,
+        columns,
+        "filled with rows that are equal there",
+        f"unique ({step.name})",
+        f"Make them different: SELECT {columns}, count(*) FROM {step.table} GROUP BY {columns} "
+        "HAVING count(*) > 1 shows them.",
+    )
+
+
+def misfits(step: steps.AddConstraint) -> Conflict:
+    """What stands in the way of a constraint that the database has refused."""
+    return Conflict(
+        step.table,
+        ", ".join(step.columns) or None,
+        "filled with rows that do not fit",
+        f"bound by {step.text}",
+        "Change or delete these rows.",
+    )

@@ -44,6 +44,12 @@ SELECT DISTINCT c.relname AS table FROM pg_trigger AS t JOIN pg_class AS c ON c.
 WHERE n.nspname = $1 AND t.tgenabled = 'D' AND NOT t.tgisinternal
 """
 
+REGISTERED = """
+SELECT c.relname AS table FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+WHERE n.nspname = $1 AND c.relkind = 'r' AND c.relname ~ '^r_[0-9]{6,}$'
+"""
+"""The tables that plugins have registered (abathur.rows); without them the structure is as it was."""
+
 HOLDERS = """
 SELECT pg_terminate_backend(pid) FROM (
   SELECT DISTINCT l.pid FROM pg_locks AS l JOIN pg_class AS c ON c.oid = l.relation
@@ -153,6 +159,8 @@ class Prepared:
     async def _clean(self, connection: Connection) -> None:
         for row in await connection.fetch(DISABLED, self._schema):
             await connection.execute(f'ALTER TABLE "{self._schema}"."{row["table"]}" ENABLE TRIGGER USER')
+        for row in await connection.fetch(REGISTERED, self._schema):
+            await connection.execute(f'DROP TABLE "{self._schema}"."{row["table"]}"')
         if await connection.fetchval(STRUCTURE, self._schema) == self._structure:
             await connection.execute(self._empty)
         else:

@@ -6,7 +6,10 @@ WHERE t.plugin = :plugin AND t.name = :name AND t.state <> 'replaced'
 -- registered: the tables of a plugin.
 SELECT t.id, t.name, t.declaration, h.revision
 FROM abathur_row_tables AS t JOIN abathur_row_heads AS h ON h.id = t.id
-WHERE t.plugin = :plugin AND t.state = 'registered' ORDER BY t.name
+WHERE t.plugin = :plugin AND t.state = 'registered' AND t.state <> 'replaced' ORDER BY t.name
+
+-- count_tables: how many tables a plugin has, those included that are kept for their rows.
+SELECT count(*) AS n FROM abathur_row_tables WHERE plugin = :plugin AND state <> 'replaced'
 
 -- declared: every table that may have rows.
 SELECT id, name, declaration FROM abathur_row_tables WHERE state <> 'replaced' ORDER BY id
