@@ -1,9 +1,9 @@
 """What the pytest plugin costs: the start of a session, a connect, an open, a statement, a child process.
 
-A session of one empty test is run by fresh processes with warm bytecode: without the plugin, with it, and with
-one protected database, which is then fingerprinted at the start and the end. They take turns. It is CPU time,
-children included, and the least of the rounds: what else the machine does only adds to it. The other costs are
-those of loops in two processes, one of which has the guard: the least of several rounds each.
+A session of one empty test is run by fresh processes with warm bytecode: without the plugin, with it, and
+with one protected database, which is then fingerprinted at the start and the end. They take turns. It is CPU
+time, children included, and the least of the rounds: what else the machine does only adds to it. The other
+costs are those of loops in two processes, one of which has the guard: the least of several rounds each.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ found = {
     "connect to memory": best(lambda _: sqlite3.connect(":memory:").close(), n),
     "open() for reading": best(lambda _: open(path).close(), n),
     "open() for writing": best(lambda _: open(place + "/log", "a").close(), n),
-    "prepare and run a SELECT of 8 columns": best(lambda i: kept.execute(f"SELECT * FROM t WHERE a = {i}"), n),
+    "prepare and run a SELECT of 8 columns": best(
+        lambda i: kept.execute(f"SELECT * FROM t WHERE a = {i}"), n
+    ),
     "start a Python process": best(
         lambda _: subprocess.run([sys.executable, "-c", "pass"], check=True), max(n // 100, 1)
     ),

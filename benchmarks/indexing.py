@@ -33,7 +33,10 @@ def run(bench: Bench) -> None:
         rows = [["file", *_measure(tree, str(place / "registry.db"), files)]]
         with pg_server.server(bench) as url:
             if url is not None:
-                rows.append(["postgres", *_measure(tree, _schema(url), files)])
+                try:
+                    rows.append(["postgres", *_measure(tree, _schema(url), files)])
+                finally:
+                    asyncio.run(_remove(url))
     after = ["killed at", "to the end, s", "batches again", "nothing to do, s", "search, ms"]
     headers = ["engine", "first, s", "files/s", *after]
     bench.table(headers, rows)
@@ -43,6 +46,18 @@ def run(bench: Bench) -> None:
 
 def _schema(url: str) -> str:
     return f"{url}{'&' if '?' in url else '?'}schema=bench_index"
+
+
+async def _remove(url: str) -> None:
+    async with Database(_schema(url)) as db:
+        names = [project.database_name for project in await db.projects.list()]
+    connection = await pg_server.connect(url)
+    try:
+        await connection.execute("SET client_min_messages = warning")
+        for name in [*names, "bench_index"]:
+            await connection.execute(f'DROP SCHEMA IF EXISTS "{name}" CASCADE')
+    finally:
+        await connection.close()
 
 
 def _generate(tree: Path, files: int) -> None:

@@ -262,7 +262,7 @@ def page(bench: Bench, where: str, remark: str) -> str:
         "# The database service: benchmarks",
         "",
         "Written by `make bench-nats`. An event counts from its publication until another process reads from",
-        "the SQLite file that it is stored, with durability `full`. The service runs in a process of its own;",
+        "the SQLite file that it is stored, with durability `full`. The service is a process of its own;",
         f"the server is nats-server {version} with JetStream, on the loopback.",
         "",
         f"Measured {time.strftime('%Y-%m-%d', time.gmtime())} on {where}.{remark}",

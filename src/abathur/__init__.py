@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from abathur.bot import BotDatabase
     from abathur.context import Context, DoNotRetry
     from abathur.database import Database
+    from abathur.destroying import Destroyed
     from abathur.errors import AbathurError, LeaseLostError
     from abathur.models import Attempt, AuditEntry, AuditReport, Claim, Finding, Prerequisite, Progress, Task
     from abathur.runner import Runner
@@ -48,6 +49,7 @@ _HOMES = {
     "Context": "abathur.context",
     "CriticalPath": "abathur.tasks.views",
     "Database": "abathur.database",
+    "Destroyed": "abathur.destroying",
     "DoNotRetry": "abathur.context",
     "Finding": "abathur.models",
     "LeaseLostError": "abathur.errors",
@@ -106,6 +108,7 @@ __all__ = [  # noqa: RUF022  # what most people need comes first
     "BotDatabase",
     "Statement",
     "AbathurError",
+    "Destroyed",
     "DoNotRetry",
     "LeaseLostError",
     "errors",

@@ -33,7 +33,7 @@ from abathur.rows import registry
 from abathur.rows.api import Rows
 from abathur.rows.tables import ROWS
 from abathur.schema.declare import Schema
-from abathur.schema.inspect import fingerprint, inspect
+from abathur.schema.inspect import stamp
 from abathur.schema.plan import Plan
 from abathur.schema.tables import LIBRARY
 from abathur.script import ScriptFunction
@@ -183,17 +183,15 @@ class Database(Destroying):
         await self._open()
         return await self._engine.exists()
 
-    async def stamp(self) -> Mapping[str, str]:
-        """What the database's stamp says, by key; empty if it has none. Changes nothing, makes nothing."""
-        if not await self.exists():
-            return {}
-        return (await self._engine.read(fingerprint, self._engine.dialect)).meta
+    async def stamp(self) -> Mapping[str, str] | None:
+        """What the database's stamp says, by key; empty if it has none. Changes nothing, makes nothing.
 
-    async def is_blank(self) -> bool:
-        """Whether no table is in it: nothing at all, or what an `initialize()` left that was cut off."""
+        None where there is no table: nothing at all, or what an `initialize()` left that was cut off, or has
+        not done yet.
+        """
         if not await self.exists():
-            return True
-        return (await self._engine.read(inspect, self._engine.dialect, self._schemas)).is_new
+            return None
+        return await self._engine.read(stamp, self._engine.dialect, self._schemas)
 
     async def backup(self, target: str | Path, *, progress: Progress | None = None) -> Path:
         """Write a consistent copy to the new file `target` while others write, and return its path.

@@ -7,7 +7,7 @@ anything else only by its own name, never under pytest, and after a copy was mad
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -18,6 +18,7 @@ from attrs import frozen
 from abathur.engines.base import Engine, Progress
 from abathur.errors import CorruptDatabaseError, NotADatabaseError, ProtectedDatabaseError, StatementError
 from abathur.purging import copy_aside, purge
+from abathur.rows.api import Rows
 from abathur.schema.declare import Schema
 from abathur.schema.found import Fingerprint
 from abathur.schema.inspect import fingerprint
@@ -51,14 +52,15 @@ class Destroying:
     """The part of `Database` that destroys. See docs/testing.md for the rule."""
 
     _engine: Engine
-    _schemas: tuple[Schema, ...]
+    _rows: Rows
     _environment: str | None
     _actor: str
     _state: str
     _tasks: Tasks
     _watch: Watch
     _open: Callable[..., Any]
-    _initialize: Callable[..., Any]
+    initialize: Callable[..., Any]
+    declared: Callable[[], Awaitable[tuple[Schema, ...]]]
 
     async def drop(self, *, allow_destructive: str | None = None) -> Destroyed:
         """Remove the database: the file with its logs; on a server the schema, with everything in it.
@@ -89,22 +91,25 @@ class Destroying:
         if found:
             backup = aside or await self._copied("reset", environment)
             await self._removed(aside)
-        await self._initialize(environment or self._environment)
+        self._environment = environment or self._environment
+        await self.initialize()
         return self._destroyed("reset", environment, backup, existed=found)
 
     async def purge(self, *, allow_destructive: str | None = None) -> Destroyed:
         """Delete all rows: tasks, their history, and those of every declared table. The schema stays.
 
         One transaction, beside which other processes may work. Tables that nobody has declared keep their
-        rows. The trail begins anew, with an entry that says so. The rule, the copy and the errors are those
-        of `drop`; ConstraintError where rows of an undeclared table refer to what would be deleted.
+        rows, those of plugins are emptied too, and the stores of projects, which are databases of their own,
+        are not touched. The trail begins anew, with an entry that says so. The rule, the copy and the errors
+        are those of `drop`; ConstraintError where rows of an undeclared table refer to what would be deleted.
         """
         found, environment, aside = await self._permitted("purge", allow_destructive)
         backup = await self._copied("purge", environment) if found and aside is None else aside
-        await self._initialize(self._environment)
+        await self.initialize()
         if found:
+            schemas = await self.declared()
             async with self._engine.migration() as migration:
-                await migration.write(purge, self._engine.dialect, self._schemas, self._actor, aside)
+                await migration.write(purge, self._engine.dialect, schemas, self._actor, aside)
             self._watch.elsewhere()
         return self._destroyed("purge", environment, backup, existed=found)
 
@@ -117,9 +122,9 @@ class Destroying:
         """
         found, environment, aside = await self._permitted(PRUNE_ALL, allow_destructive)
         backup = await self._copied("prune", environment) if found and aside is None else aside
-        await self._initialize(self._environment)
+        await self.initialize()
         if aside is not None:
-            tables = [table.name for schema in self._schemas for table in schema.tables]
+            tables = [table.name for schema in await self.declared() for table in schema.tables]
             async with self._engine.migration() as migration:
                 await migration.write(copy_aside, tables, aside)
         pruned = await self._tasks.prune(ALL, progress=progress)
@@ -178,6 +183,7 @@ class Destroying:
     async def _removed(self, aside: str | None) -> None:
         await self._engine.remove(aside)
         self._state = "open"  # and no more initialized
+        self._rows.forget()
         self._watch.elsewhere()
 
     def _destroyed(

@@ -80,11 +80,7 @@ async def plan(ctx: Context) -> dict[str, Any]:
     known = await store.read(storing.known, root_id, scope)
     walk = Walk(root, scope)
     seen, changed = await _walked(walk, known, force=given["force"])
-    removed = [
-        there.id
-        for path, there in known.items()
-        if path not in seen and not any(is_inside(path, directory) for directory in walk.unread)
-    ]
+    removed = [there.id for path, there in known.items() if path not in seen and walk.has_seen(path)]
     for at in range(0, len(removed), storing.PAGE):
         await store.run(storing.remove, removed[at : at + storing.PAGE])
     found = {

@@ -8,6 +8,7 @@ from typing import Final
 from abathur import audit, payload, times
 from abathur.closing import Closing
 from abathur.errors import ConstraintError
+from abathur.rows.tables import HEADS, REGISTRY
 from abathur.schema.declare import Schema
 from abathur.schema.found import META, Found
 from abathur.schema.inspect import inspect, violations
@@ -16,8 +17,8 @@ from abathur.script import Built, Script
 
 PURGED: Final = "database.purged"
 """The action of the row by which a new trail begins."""
-KEPT: Final = frozenset({META, "schema_history"})
-"""What is about the schema, and stays."""
+KEPT: Final = frozenset({META, "schema_history", REGISTRY.name, HEADS.name, "audit_readers"})
+"""What is about the schema, that of plugins too, and how far the readers of the trail are: it stays."""
 
 
 def purge(dialect: str, schemas: Sequence[Schema], actor: str, aside: str | None, now: int) -> Script[int]:

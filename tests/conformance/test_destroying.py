@@ -14,7 +14,13 @@ import pytest
 
 from abathur import Database
 from abathur.destroying import own_names
-from abathur.errors import ConstraintError, LockTimeoutError, NotInitializedError, ProtectedDatabaseError
+from abathur.errors import (
+    ConstraintError,
+    LockTimeoutError,
+    NotInitializedError,
+    ProtectedDatabaseError,
+    UnknownTableError,
+)
 from tests.conformance.checks import check_invariants
 
 OPERATIONS = ("drop", "reset", "purge", "prune_all")
@@ -71,6 +77,24 @@ async def test_a_purged_database_holds_no_row_and_its_trail_is_proved(db):
     await check_invariants(db)
     await db.purge()
     await db.purge()
+    assert (await db.audit.verify()).ok
+
+
+FIELDS = [{"name": "title", "type": "string"}]
+
+
+async def test_the_tables_of_plugins_are_emptied_by_a_purge_and_gone_after_a_reset(db):
+    store = db.rows.for_plugin("notes")
+    await store.register({"table": "notes", "fields": FIELDS})
+    await store.insert("notes", {"title": "a"})
+    await store.kv.set("key", 1)
+    await db.purge()
+    assert (await store.search("notes"))["rows"] == []
+    assert (await store.kv.get("key"))["exists"] is False
+    await store.insert("notes", {"title": "b"})
+    await db.reset()
+    with pytest.raises(UnknownTableError):
+        await store.search("notes")
     assert (await db.audit.verify()).ok
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from abathur import indexer
+from abathur import Runner, indexer
 from abathur.errors import InvalidInputError
 from abathur.projects.index import jobs, reading
 from abathur.projects.index.values import IndexingJob
@@ -143,6 +143,16 @@ async def test_all_of_six_jobs_are_done_and_never_more_than_three_at_once(world,
     assert max(most) <= 3
 
 
+async def test_a_runner_with_one_slot_does_a_job_alone(world):
+    place = world.repository()
+    tree(place, 150)
+    started = [await world.db.projects.start_indexing(path) for path in (place, world.repository())]
+    runner = Runner(world.db, concurrency=1, lease=6)
+    indexer.agents(runner)
+    await runner.run(until_idle=True)
+    assert await statuses(world, started) == ["completed"] * 2
+
+
 async def test_what_is_no_job_is_refused(world):
     task = await world.db.tasks.enqueue("x")
     for wrong in ("nothing", task.id, "", "nul\0", 7):
@@ -253,6 +263,21 @@ async def test_a_job_with_a_batch_that_fails_says_so_and_is_started_again(world,
     assert "the disk is on fire" in failed.message
     monkeypatch.undo()
     assert (await indexed(world, place)).indexed == 52
+
+
+async def test_a_job_that_cannot_be_planned_fails_with_its_reason_and_keeps_nobody_waiting(world):
+    place = world.repository()
+    job = await world.db.projects.start_indexing(place)
+    behind = await world.db.projects.start_indexing(place, force=True)
+    there = place.rename(world.place / "moved")
+    await world.here(there)
+    async with working(world.db):
+        await world.db.tasks.wait(job.id, timeout=60)
+        await world.db.tasks.wait(behind.id, timeout=60)
+    failed = await world.db.projects.indexing(job)
+    assert failed.status == "failed"
+    assert "is no directory of the project" in failed.message
+    assert (await indexed(world, there)).indexed == 2
 
 
 # -- crashes ---------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from abathur import Database
@@ -19,7 +20,15 @@ from abathur.errors import (
 )
 from abathur.ids import new_id
 from abathur.projects import claim, names
-from tests.conformance.projects import a_store, config, edit, path_of, write
+from tests.conformance.projects import (
+    a_store,
+    config,
+    edit,
+    path_of,
+    remove_stores,
+    repository,
+    write,
+)
 
 
 async def test_a_store_is_a_database_of_its_own_and_opened_once(world):
@@ -292,3 +301,29 @@ async def test_a_description_and_metadata_are_kept(world):
     write(place, {**config(place), "description": None})
     await world.here(place)
     assert (await world.db.projects.get(found.project_id)).description == "what for"
+
+
+async def test_a_schema_that_the_role_may_not_look_into_is_nobodys_store(postgres_url, tmp_path):
+    """On a server: one of the name that would be drawn, and one that is asked for."""
+    project_id, asked = new_id(), a_store()
+    usual = next(names.stores("Closed", project_id))
+    raw = await asyncpg.connect(postgres_url.partition("schema=")[0].rstrip("?&"))
+    try:
+        for name in (usual, asked):
+            await raw.execute(f'CREATE SCHEMA "{name}"')
+            await raw.execute(f'CREATE TABLE "{name}".tasks (id text)')
+            await raw.execute(f'REVOKE ALL ON SCHEMA "{name}" FROM CURRENT_USER')
+        async with Database(postgres_url, environment="test") as db:
+            place = repository(tmp_path / "closed", "Closed", project_id)
+            found = await db.projects.resolve(directory=place)
+            assert found.database_name.startswith("closed_")
+            assert found.database_name != usual
+            with pytest.raises(StoreTakenError, match="something else lies there"):
+                await db.projects.create("Asks", database_name=asked)
+            await db.projects.close()
+            await remove_stores(db)
+    finally:
+        for name in (usual, asked):
+            await raw.execute(f'GRANT ALL ON SCHEMA "{name}" TO CURRENT_USER')
+            await raw.execute(f'DROP SCHEMA "{name}" CASCADE')
+        await raw.close()

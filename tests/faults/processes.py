@@ -26,7 +26,7 @@ from abathur.chat import Event
 from abathur.engines import clock, postgres_connection
 from abathur.errors import LeaseLostError, RowSchemaConflictError
 from abathur.moving import pages
-from abathur.projects import claim as claiming
+from abathur.projects import deciding
 
 
 def say(*words: object) -> None:
@@ -334,7 +334,7 @@ async def resolver(path: str, mutant: str = "") -> None:
     The mutant does not look whether somebody else has claimed the directory.
     """
     if mutant:
-        claiming._rooted = _nobody  # type: ignore[assignment]
+        deciding._rooted = _nobody  # type: ignore[assignment]
     async with database(path) as db:
         say("ready")
         read = asyncio.get_running_loop().run_in_executor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import socket
 import traceback
@@ -15,11 +16,16 @@ import pytest
 
 from abathur import errors
 from abathur.service import Access, DatabaseService
-from abathur.service.connection import masked
+from abathur.service.connection import Connecting, keep_alive, masked
+from abathur.service.ending import end
 from abathur.testing.nats_server import NatsServer
 from tests.nats import Caller
 
 SECRET = "hunter2-canary"
+pytestmark = [  # nats-py leaves a connection that was cut off to the garbage collector, which says so
+    pytest.mark.filterwarnings("ignore:unclosed <StreamWriter:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 USERS = f"""
 authorization {{
   users: [
@@ -197,3 +203,25 @@ async def test_a_service_without_jetstream_says_so(
     assert "There is no JetStream" in caplog.text
     with pytest.raises(errors.NatsRefusedError, match="no JetStream"):
         await DatabaseService(server.url, tmp_path / "b.db", jetstream=True).start()
+
+
+async def test_a_server_that_answers_nothing_any_more_is_connected_to_anew(
+    own_server: Callable[..., NatsServer],
+) -> None:
+    server = own_server()
+    said: list[str] = []
+    connection = await Connecting(Access.of(server.url)).connect()
+    keeper = asyncio.create_task(keep_alive(connection, every=0.05, patience=0.2, said=said.append))
+    try:
+        server.pause()
+        while not said:
+            await asyncio.sleep(0.01)
+        server.resume()
+        while not (connection.stats["reconnects"] and connection.is_connected):
+            await asyncio.sleep(0.01)
+        await connection.flush()
+    finally:
+        server.resume()
+        await end([keeper])
+        await connection.close()
+    assert "did not answer" in said[0]

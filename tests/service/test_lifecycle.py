@@ -13,7 +13,7 @@ import pytest
 from abathur import Database, errors
 from abathur.service import DatabaseService, Limits
 from abathur.testing.nats_server import NatsServer
-from tests.nats import Caller, remove_streams
+from tests.nats import Caller, remove_streams, until
 from tests.service.conftest import COMMON, PREFIXES
 
 
@@ -195,3 +195,35 @@ async def test_a_request_that_takes_too_long_is_answered_with_a_time_out(
             code, message = await client.refused("tasks.enqueue", {"prompt": "x"})
         assert (code, "0.1 s" in message) == ("TIMEOUT", True)
         await remove_streams(service)
+
+
+async def test_a_plugin_that_is_not_served_is_refused(
+    nats_server: NatsServer, connected: Any, tmp_path: Path
+) -> None:
+    async with DatabaseService(
+        nats_server.url, tmp_path / "a.db", next(PREFIXES), plugins={"quotes"}
+    ) as service:
+        client = Caller(client=await connected(nats_server.url), prefix=service.prefix)
+        await client.ok("db.schema.quotes.list")
+        await client.ok("db.kv.list", {"plugin_name": "quotes"})
+        for subject, body in (
+            ("db.schema.other.list", {}),
+            ("db.row.other.items.search", {}),
+            ("db.kv.other.list", {}),
+            ("db.kv.list", {"plugin_name": "other"}),
+        ):
+            assert (await client.refused(subject, body))[0] == "PERMISSION_DENIED"
+        await remove_streams(service)
+
+
+async def test_a_service_looks_after_its_database(nats_server: NatsServer, tmp_path: Path) -> None:
+    """As a runner does: where only a service runs, nobody else joins the seals of the trail."""
+    async with Database(tmp_path / "a.db", **COMMON) as db:
+        await db.tasks.enqueue("x")
+        async with DatabaseService(nats_server.url, db, next(PREFIXES)) as service:
+
+            async def joined() -> bool:
+                return (await db.audit.verify()).checkpoints > 0
+
+            await until(joined)
+            await remove_streams(service)

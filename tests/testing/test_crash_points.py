@@ -126,7 +126,8 @@ async def test_a_resumable_handler_passes_at_every_point(figure):
 
 async def test_a_handler_that_is_not_resumable_is_caught_at_the_first_point_where_it_is_not():
     note = await where_it_is_caught(mails_without_a_key, done_once("mail"))
-    assert note.startswith("In crash 9 of 15: killed before the line, at tests/testing/test_crash_points.py:")
+    assert note.startswith("In crash 9 of 15: killed before the line, at ")
+    assert note.endswith(" in mail.")
     line = int(note.partition(".py:")[2].split()[0])
     assert "killed here, and not before" in Path(__file__).read_text(encoding="utf-8").splitlines()[line - 1]
 
@@ -449,6 +450,18 @@ async def test_a_scenario_that_is_not_the_same_each_time_is_refused_unless_that_
     await crashes_of(changes, done_once(), strict=False)
 
 
+async def test_a_scenario_that_does_not_end_is_refused_before_anything_is_killed():
+    def hangs(world):
+        async def handler(ctx):
+            await asyncio.Event().wait()
+
+        return handler
+
+    with pytest.raises(InvalidInputError, match="does not come to its end") as caught:
+        await crashes_of(hangs, done_once(), timeout=0.3)
+    assert "It stopped at its time-out" in str(caught.value)
+
+
 async def test_a_scenario_with_too_many_points_is_refused():
     def counts(world):
         async def handler(ctx):
@@ -489,6 +502,8 @@ async def test_a_database_in_memory_and_what_returns_no_runner_are_refused():
                 pass
     with pytest.raises(InvalidInputError, match="is a int"):
         crash_points(3)
+    with pytest.raises(InvalidInputError, match="is one place"):
+        crash_points(scenario, place="agents.db")
     with pytest.raises(InvalidInputError, match="has no lines"):
         crash_points(scenario, inside=[len])
 

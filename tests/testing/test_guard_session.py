@@ -89,7 +89,8 @@ def test_a_named_database_is_protected_also_in_a_temporary_directory(project):
     project.add(
         "test_it.py",
         "import sqlite3, pytest\nNAMES = ['named', 'pattern-1', 'pattern-new', 'free']\n"
-        "@pytest.mark.parametrize('name', NAMES)\ndef test_it(name):\n    sqlite3.connect(f'../tmp/{name}.db').close()\n",
+        "@pytest.mark.parametrize('name', NAMES)\n"
+        "def test_it(name):\n    sqlite3.connect(f'../tmp/{name}.db').close()\n",
     )
     run = project.pytest()
     assert "FAILED test_it.py::test_it[named]" in run.text

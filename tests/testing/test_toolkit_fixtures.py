@@ -18,7 +18,7 @@ def abathur_db(tmp_path, abathur_clock):
 """
 BODY = """
 async def body(db, abathur_clock, task_factory, assert_enqueued, refute_enqueued, assert_completed,
-               assert_failed, assert_cancelled):
+               assert_failed, assert_cancelled, crash_points):
     async with db:
         runner = Runner(db)
 
@@ -38,10 +38,27 @@ async def body(db, abathur_clock, task_factory, assert_enqueued, refute_enqueued
         await assert_failed(broken, error="no way")
         await assert_cancelled(gone)
         assert [one.task.agent_type for one in done.left] == ["reviewer"], done
+
+    async def scenario(db):
+        runner = Runner(db)
+
+        @runner.agent("waiter")
+        async def wait(ctx):
+            await asyncio.sleep(0)
+
+        await db.tasks.enqueue("Wait", agent_type="waiter")
+        return runner
+
+    crashes = 0
+    for crash in crash_points(scenario, lines=False):
+        async with crash as db:
+            assert await db.tasks.counts() == {"completed": 1}
+        crashes += 1
+    assert crashes > 5
 """
 NAMES = (
     "abathur_db, abathur_clock, task_factory, assert_enqueued, refute_enqueued, assert_completed,"
-    " assert_failed, assert_cancelled"
+    " assert_failed, assert_cancelled, crash_points"
 )
 SCOPE = "asyncio_default_fixture_loop_scope=function"
 HOWS = {

@@ -98,9 +98,22 @@ def test_where_there_is_no_project_the_error_says_how_to_make_one(here, tmp_path
     assert abathur("index", "--jobs").stdout == ""
 
 
+def test_a_store_is_moved_with_its_index(here, tmp_path):
+    done = json.loads(abathur("index", "--json").stdout)
+    store = tmp_path / done["database_name"]
+    moved = abathur("move", str(store), str(tmp_path / "moved.db"), "--json")
+    assert moved.exit_code == 0, moved.stderr
+    rows = {one["name"]: one["rows"] for one in json.loads(moved.stdout)["tables"]}
+    assert (rows["index_roots"], rows["index_files"], rows["index_chunks"]) == (1, 2, 2)
+    for path in tmp_path.glob(f"{store.name}*"):
+        path.unlink()
+    (tmp_path / "moved.db").rename(store)
+    assert json.loads(abathur("search", "lease expired", "--json").stdout)[0]["path"] == "notes.md"
+
+
 def test_a_search_without_an_answer_says_so(here):
     abathur("index")
-    assert abathur("search", "nowhere").stderr == "Nothing found.\n"
+    assert abathur("search", "nowhere").stderr.startswith("Nothing found.")
     wrong = abathur("search", "***")
     assert wrong.exit_code == 1
     assert "no word" in wrong.stderr

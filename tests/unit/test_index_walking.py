@@ -169,7 +169,13 @@ def test_a_tree_that_is_deeper_than_a_path_may_be_long_ends_where_it_cannot_be_r
         os.chdir(here)
     walk = Walk(str(root))
     assert [one.path for one in walk.found()] == ["a.py"]
-    assert sum(walk.skipped.values()) == 1
+    assert dict(walk.skipped) == {"unreadable": 1}
+    (unread,) = walk.unread
+    assert not walk.has_seen(f"{unread}/x.py")  # so it is not taken for removed
+    assert not walk.has_seen(unread)
+    assert walk.has_seen("b.py")
+    assert walk.has_seen(f"{unread}x.py")
+    assert not Walk(str(root), unread=[""]).has_seen("b.py")
 
 
 def test_a_directory_that_is_removed_during_the_walk_is_gone(root):

@@ -23,6 +23,7 @@ from abathur.schema import (
     VirtualTable,
     changes_postgres,
     render,
+    render_postgres,
     render_sqlite,
 )
 from abathur.schema.tokens import tokens_equal
@@ -51,6 +52,8 @@ def test_a_name_that_is_not_plain_is_refused(name: str) -> None:
         lambda: Schema("x", (Table("t", (KEY,), unique=(("b",),)),)),
         lambda: Schema("x", (Table("t", (Column("n", "TEXT", autoincrement=True),)),)),
         lambda: Schema("x", (Table("t", (KEY, Column("g", "TEXT", generated="1", default="2"))),)),
+        lambda: Schema("x", (Table("t", (KEY, Column("g", "TEXT", generated=PerDialect(sqlite="1")))),)),
+        lambda: Schema("x", (T,), indexes=(Index("i", "t", ("a",), using="gin (a)"),)),
         lambda: Schema("x", (Table("t", [KEY]),)),  # type: ignore[arg-type]
         lambda: Schema("x", (Table("t", (KEY, UP), free_foreign_keys=("p",)),)),
         lambda: Schema("x", (T,), backfills=(Backfill("t", "b", "1"),)),
@@ -103,6 +106,21 @@ def test_a_thing_without_a_text_for_the_dialect_is_left_out() -> None:
     assert render.create_index(Index("i", "t", (only,)), "sqlite") is None
     assert render_sqlite.create_trigger(Trigger("x", "t", only)) is None
     assert changes_postgres.virtual_table(VirtualTable("v", "fts5", ("a",))) is None
+
+
+def test_a_generated_column_may_be_computed_differently_and_an_index_have_a_method_of_the_server() -> None:
+    words = Column("g", "TEXT", generated={"sqlite": "lower(a)", "postgres": "upper(a)"}, postgres="tsvector")
+    assert render_sqlite.column_text(words) == '"g" TEXT GENERATED ALWAYS AS (lower(a)) VIRTUAL'
+    assert render_postgres.column_text(words) == '"g" tsvector GENERATED ALWAYS AS (upper(a)) STORED'
+    index = Index("i", "t", ("a",), using="gin")
+    assert render.create_index(index, "sqlite") == 'CREATE INDEX IF NOT EXISTS "i" ON "t" ("a")'
+    assert render.create_index(index, "postgres") == 'CREATE INDEX IF NOT EXISTS "i" ON "t" USING gin ("a")'
+
+
+def test_what_a_declaration_does_not_use_is_not_in_its_hash() -> None:
+    assert Schema("x", (T,), indexes=(Index("i", "t", ("a",)),)).sha256 == (
+        "ff698055e4993825fe57ab6e388319676199aa03e1ff3496e5872b72f6a5a319"
+    )
 
 
 @pytest.mark.parametrize("default", ["5", "-1.5", "1e3", "'it''s'", "NULL", "x'00'", "true"])

@@ -50,9 +50,10 @@ def test_every_statement_of_the_library_can_be_prepared():
     import asyncio
 
     from abathur import Database
+    from abathur.projects.tables import STORE
 
     async def prepare():
-        async with Database(":memory:") as db:
+        async with Database(":memory:", schema=STORE) as db:
             catalog = library("sqlite")
             raw = db.engine._writer
 

@@ -59,3 +59,16 @@ async def test_a_commit_that_moved_nothing_wakes_nobody():
         watch.committed({"audit": [1]})
         assert not end.is_set()
         assert not bell.sure
+
+
+async def test_the_moves_of_each_commit_are_told_until_nobody_listens():
+    watch = Watch()
+    heard = []
+    with watch.for_moves(heard.append):
+        watch.committed(commit(("a", "x", "new", "ready"), ("b", "x", "ready", "running")))
+        watch.committed({})
+        watch.elsewhere()
+    watch.committed(commit(("c", "x", "new", "ready")))
+    assert [[(move.task_id, move.status) for move in moves] for moves in heard] == [
+        [("a", "ready"), ("b", "running")]
+    ]

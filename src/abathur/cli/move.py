@@ -58,7 +58,7 @@ def move(settings: Settings, source: str, target: str, only_abathur: bool, while
     async def moved() -> Moved:
         look = database(_at(source), must_exist=True)
         try:
-            schema = STORE if is_store(await look.stamp()) else ()
+            schema = STORE if is_store(await look.stamp() or {}) else ()
         finally:
             await look.close()
         here = database(_at(source), must_exist=True, schema=schema)

@@ -49,7 +49,7 @@ def search(settings: Settings, query: tuple[str, ...], project: str | None, limi
         write_json(hits)
         return
     if not hits:
-        note("Nothing found.")
+        note("Nothing found. The answer is as new as the last `abathur index`.")
     for number, hit in enumerate(hits):
         if number:
             write()

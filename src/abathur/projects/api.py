@@ -11,7 +11,8 @@ from abathur.errors import InvalidInputError, NoProjectError
 from abathur.projects import claim, config, names, reading
 from abathur.projects.asking import TIMEOUT, Answering, Asking
 from abathur.projects.changing import Changing, Repaired
-from abathur.projects.claim import Wish
+from abathur.projects.deciding import decide
+from abathur.projects.decision import Wish
 from abathur.projects.index.api import Indexing
 from abathur.projects.looking import Directory, nearest_path
 from abathur.projects.registrar import New
@@ -197,7 +198,7 @@ class Projects(Changing[StoreT], Indexing[StoreT]):
             metadata=new.metadata,
         )
         if new.database_name is not None:
-            await self._engine.read(claim.decide, wish)  # which knows whose it is
+            await self._engine.read(decide, wish)  # which knows whose it is
             await self._registrar.check_free(wish, new.database_name, None)
         decision = await self._engine.write(claim.claim, wish)
         return await self._by_name(decision.project_id, "explicit")

@@ -7,8 +7,8 @@ from attrs import frozen
 from abathur import ids, payload
 from abathur.errors import CopiedProjectError, ProjectConfigError
 from abathur.projects import claim, config, names, publish
-from abathur.projects.claim import Event
 from abathur.projects.config import Place
+from abathur.projects.decision import Event
 from abathur.projects.looking import Directory, Looking
 from abathur.projects.publish import Published
 from abathur.projects.registrar import fact, note_published

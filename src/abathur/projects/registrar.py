@@ -21,8 +21,9 @@ from abathur.errors import (
     StoreTakenError,
 )
 from abathur.projects import claim, config, names, publish
-from abathur.projects.claim import Decision, Event, Fact, Wish
 from abathur.projects.config import Config, Place
+from abathur.projects.deciding import decide
+from abathur.projects.decision import Decision, Event, Fact, Wish
 from abathur.projects.publish import Published
 from abathur.projects.stores import Stores, StoreT
 from abathur.projects.values import Project, Resolution, Tier
@@ -106,7 +107,7 @@ class Registrar(Generic[StoreT]):
         )
 
     async def _decided(self, wish: Wish, place: Place) -> Decision:
-        return await self._with_facts(self._engine.read, claim.decide, wish, place)
+        return await self._with_facts(self._engine.read, decide, wish, place)
 
     async def _claimed(self, wish: Wish, place: Place) -> Decision:
         return await self._with_facts(self._engine.write, claim.claim, wish, place)
@@ -149,16 +150,18 @@ class Registrar(Generic[StoreT]):
             await self._check_there(project_id, name, database_name, state)
             return database_name
         for _ in range(names.DRAWS):
+            tried = database_name
             try:
-                await self.stores.provision(database_name, project_id, repr(name))
-                break
+                await self.stores.provision(tried, project_id, repr(name))
             except StoreTakenError:
-                if wanted == database_name:
+                if wanted == tried:
                     raise
-                row = await self._engine.write(claim.redraw, project_id, database_name)
-                database_name = row["database_name"]
-        await self._engine.write(_set_state, project_id, "ready")
-        return database_name
+                database_name = await self._engine.write(claim.redraw, project_id, tried)
+            else:
+                database_name = await self._engine.write(claim.made_ready, project_id, tried)
+                if database_name == tried:
+                    return database_name
+        raise StoreTakenError(database_name, "something else, again and again", repr(name))
 
     async def _check_there(self, project_id: str, name: str, database_name: str, state: str) -> None:
         is_there = await self.stores.exists(database_name)

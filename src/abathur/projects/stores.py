@@ -24,8 +24,7 @@ class Store(Protocol):
     @property
     def name(self) -> str: ...
     async def exists(self) -> bool: ...
-    async def stamp(self) -> Mapping[str, str]: ...
-    async def is_blank(self) -> bool: ...
+    async def stamp(self) -> Mapping[str, str] | None: ...
     async def initialize(self) -> Any: ...
     async def close(self) -> None: ...
 
@@ -59,14 +58,16 @@ class Stores(Generic[StoreT]):
 
     async def is_free(self, database_name: str, project_id: str | None) -> bool:
         """Whether a project may have a store of that name: there is none, or it is the project's already."""
-        if not await self.exists(database_name):
-            return self.in_memory or self._engine.beside(database_name) != self._engine.address
         if self.in_memory:
-            return False
+            return not await self.exists(database_name)
+        if self._engine.beside(database_name) == self._engine.address:
+            return False  # the registry itself
         store = self._make(database_name, "")
         try:
-            stamp = await store.stamp()
-            return stamp["project"] == project_id if "project" in stamp else await store.is_blank()
+            if not await self.exists(database_name):
+                return True
+            stamp = await store.stamp()  # one look: another process may be making it just now
+            return stamp is None or (project_id is not None and stamp.get("project") == project_id)
         except NO_STORE:
             return False
         finally:
@@ -76,7 +77,7 @@ class Stores(Generic[StoreT]):
         """The id of the project that a store belongs to; None for what is no store."""
         store = self._make(database_name, "")
         try:
-            return (await store.stamp()).get("project") or None
+            return (await store.stamp() or {}).get("project") or None
         except NO_STORE:
             return None
         finally:
@@ -147,7 +148,7 @@ class Stores(Generic[StoreT]):
             await store.close()
 
     async def _check_owner(self, store: StoreT, database_name: str, project_id: str, wanted_by: str) -> None:
-        if (await store.stamp()).get("project") != project_id:
+        if (await store.stamp() or {}).get("project") != project_id:
             raise StoreTakenError(database_name, await self._whose(database_name), wanted_by)
 
     async def _whose(self, database_name: str) -> str:

@@ -20,7 +20,7 @@ LIMIT = 10
 
 
 async def start_indexing(
-    projects: Projects[Any], path: str, project_id: str | None = None, *, force: bool = False
+    projects: Projects[Any], path: str, project_id: str | None = None, force: bool = False
 ) -> dict[str, Any]:
     """Begin to index a directory or file of a project, so that it can be searched; returns at once.
 

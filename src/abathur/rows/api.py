@@ -52,6 +52,10 @@ class Rows:
         self._extend = extend
         self._known: OrderedDict[tuple[str, str], Known] = OrderedDict()
 
+    def forget(self) -> None:
+        """Ask the database anew what each table is: it is another database now, at the same place."""
+        self._known.clear()
+
     def for_plugin(self, plugin: str, *, actor: str | None = None) -> Store:
         """The store of a plugin. It costs nothing to ask for it again.
 

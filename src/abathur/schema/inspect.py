@@ -12,7 +12,7 @@ from abathur.schema.declare import Schema
 from abathur.schema.found import Fingerprint, Found
 from abathur.script import Script
 
-__all__ = ["Fingerprint", "Found", "filled_tables", "fingerprint", "inspect", "violations"]
+__all__ = ["Fingerprint", "Found", "filled_tables", "fingerprint", "inspect", "stamp", "violations"]
 
 
 class Inspection(Protocol):
@@ -39,6 +39,14 @@ def fingerprint(dialect: str) -> Script[Fingerprint]:
 def inspect(dialect: str, schemas: Sequence[Schema]) -> Script[Found]:
     """A script that reads everything the schemas have to be compared with."""
     return _of(dialect).inspect(schemas)
+
+
+def stamp(dialect: str, schemas: Sequence[Schema]) -> Script[Mapping[str, str] | None]:
+    """A script that reads the rows of the stamp; empty where there is none, None where there is no table."""
+    seen = yield from fingerprint(dialect)
+    if seen.meta:
+        return seen.meta
+    return None if (yield from inspect(dialect, schemas)).is_new else {}
 
 
 def filled_tables(found: Found) -> Script[list[str]]:

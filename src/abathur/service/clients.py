@@ -40,7 +40,6 @@ async def _ask(
 ) -> dict[str, Any] | str:
     """The answer to a query, or in words why there is none."""
     try:
-        # One deadline, not one inside of another: what both cancel at once stays cancelled for too long.
         message = await connection.request(
             f"{tree.prefix}.db.query.{query}", json.dumps(body).encode(), timeout=timeout
         )

@@ -140,26 +140,32 @@ async def _schema(call: Call) -> dict[str, Any]:
 # -- keys ------------------------------------------------------------------------------------------
 
 
-async def _kv(call: Call) -> dict[str, Any]:
-    address, body = call.address, call.body
-    plugin = address.plugin
+def plugin_of(call: Call) -> str:
+    """The plugin whose keys are meant, by the subject or by the body. Raises Refused."""
+    plugin = call.address.plugin
     if plugin is None:
-        plugin = take(body, "plugin_name", "text")
-        if not TOKEN.fullmatch(plugin):
+        named = str(take(call.body, "plugin_name", "text"))
+        if not TOKEN.fullmatch(named):
             raise Refused(
                 "VALIDATION_ERROR",
                 "Field 'plugin_name' must be 1 to 48 lower-case letters, digits, `_` and `-`",
                 field="plugin_name",
             )
-    elif take(body, "plugin_name", "text", plugin) != plugin:
+        return named
+    if take(call.body, "plugin_name", "text", plugin) != plugin:
         raise Refused(
             "VALIDATION_ERROR",
             "Field 'plugin_name' differs from the plugin of the subject",
             field="plugin_name",
         )
+    return plugin
+
+
+async def _kv(call: Call) -> dict[str, Any]:
+    plugin = plugin_of(call)
     data = await _keyed(call, plugin)
     # The older form has its answer below `data` alone; the other one flat as well.
-    return {"data": data} if address.plugin is None else {**data, "data": data}
+    return {"data": data} if call.address.plugin is None else {**data, "data": data}
 
 
 async def _keyed(call: Call, plugin: str) -> dict[str, Any]:

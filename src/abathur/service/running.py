@@ -22,6 +22,7 @@ from abathur.service.connection import place_of, settle
 from abathur.service.discovery import Discovery
 from abathur.service.dispatch import Counted, Dispatcher, too_fast
 from abathur.service.ending import end
+from abathur.service.envelope import Refused
 from abathur.service.events import Events
 from abathur.service.limits import Limits, Rates
 from abathur.service.outbox import Outbox
@@ -48,6 +49,7 @@ class Running:
         tasks: bool,
         inboxes: tuple[str, ...],
         echo: bool,
+        plugins: frozenset[str] | None = None,
     ) -> None:
         self.connection = connection
         self.counted: dict[str, Counted] = {}
@@ -59,6 +61,7 @@ class Running:
         self._tree = tree
         self._limits = limits
         self._tasks = tasks
+        self._plugins = plugins
         self._rates = Rates(limits.rate) if limits.rate is not None else None
         self._subscriptions: list[Subscription] = []
         self._discovery: Discovery | None = None
@@ -177,7 +180,10 @@ class Running:
         address = self._tree.address(msg.subject)
         if self._rates is not None and not self._rates.take(address.plugin or address.kind):
             raise too_fast()
+        self._admit(address.plugin)
         call = handlers.read(self._db, address, msg.data, msg.headers, self._limits.body)
+        if address.kind == "kv":
+            self._admit(handlers.plugin_of(call))
         if address.kind == "health":
             return await health.health(self, self._db, self._tree)
         if address.kind == "tasks":
@@ -186,6 +192,11 @@ class Running:
                 handlers_tasks.bound_wait(call, self._limits.longest_wait)
             return await handlers_tasks.tasks(call)
         return await handlers.handle(call)
+
+    def _admit(self, plugin: str | None) -> None:
+        """Refuse a plugin that is not served here."""
+        if self._plugins is not None and plugin is not None and plugin not in self._plugins:
+            raise Refused("PERMISSION_DENIED", "This plugin is not served here.")
 
 
 def _look(task: asyncio.Task[None]) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Collection
 from types import TracebackType
 from typing import Final, Self
 
 from nats.aio.client import Client
 
+from abathur import maintenance
 from abathur.database import Database
 from abathur.errors import LifecycleError
 from abathur.service.connection import Connecting, keep_alive, masked, place_of, refuse_unprotected
@@ -18,6 +20,7 @@ from abathur.service.forms import Given, Nats, Stored
 from abathur.service.limits import Limits
 from abathur.service.running import SERVER_AWAY, Running
 from abathur.service.subjects import Tree
+from abathur.tasks.retention import Retention
 
 log = logging.getLogger("abathur.service")
 
@@ -32,7 +35,8 @@ class DatabaseService:
     configuration. prefix: what all subjects begin with. limits: see `Limits`. tasks: whether tasks can be
     enqueued and looked at, and their events are published. jetstream: None to use it where it is, False to
     do without, True to refuse a server that has none. inboxes: how the subjects begin to which answers may
-    be sent. echo: log each request.
+    be sent. echo: log each request. plugins: those that are served, else every one. retention: for how long
+    tasks are kept that have ended, else for ever.
 
     ``DatabaseService({"database": {"url": "agents.db"}, "nats": {"url": "nats://127.0.0.1:4222"}})`` connects
     by itself; `database` may have an ``echo`` that logs each request, and `nats` credentials: ``creds``,
@@ -52,6 +56,8 @@ class DatabaseService:
         jetstream: bool | None = None,
         inboxes: tuple[str, ...] = INBOXES,
         echo: bool = False,
+        plugins: Collection[str] | None = None,
+        retention: Retention | None = None,
     ) -> None:
         self._given = Given.of(nats, database)
         self._echo = echo or self._given.echo
@@ -60,6 +66,8 @@ class DatabaseService:
         self._tasks = tasks
         self._jetstream = jetstream
         self._inboxes = inboxes
+        self._plugins = None if plugins is None else frozenset(plugins)
+        self._retention = retention
         self._db = self._new_database()
         self._used = False
         self._lock = asyncio.Lock()
@@ -139,12 +147,14 @@ class DatabaseService:
                     tasks=self._tasks,
                     inboxes=self._inboxes,
                     echo=self._echo,
+                    plugins=self._plugins,
                 )
                 await running.start(
                     jetstream=self._jetstream,
                     complaints=lambda: [] if connecting is None else connecting.complaints,
                 )
                 running.watch(keep_alive(self.nats, said=_heard))
+                running.watch(maintenance.forever(self._db, self._retention))
             except BaseException:
                 await self._close(running, 0)
                 raise

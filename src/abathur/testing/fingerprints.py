@@ -1,18 +1,18 @@
 """Fingerprints of protected databases at the start and the end of a session: has anything slipped by?
 
 The files are read in a process of its own, never here, where closing one would drop SQLite's locks on it.
-That process runs this file by its path, and needs nothing but the standard library.
+That process runs this file by its path. It imports next to nothing, for a session waits for it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import subprocess
 import sys
-from collections.abc import Iterable
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
 
 WHOLE = 64 * 1024**2
 """Bytes up to which a file is read as a whole; of a longer one the ends, its size and its time."""
@@ -36,11 +36,11 @@ class Fingerprints:
 
     def __init__(self, files: list[str]) -> None:
         self._files = files
-        self._before = _look(files)
+        self._before = _look(files, 0)
 
     def changes(self) -> list[Change]:
         """The files that are different now."""
-        now = _look(self._files)
+        now = _look(self._files, os.getpid())
         found = []
         for path in self._files:
             before, after = self._before[path], now[path]
@@ -50,15 +50,15 @@ class Fingerprints:
         return found
 
 
-def _look(files: list[str]) -> dict[str, Any]:
-    done = subprocess.run(  # noqa: S603
-        [sys.executable, "-I", "-S", __file__],
-        input=json.dumps([os.getpid(), files]),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    found: dict[str, Any] = json.loads(done.stdout)
+def _look(files: list[str], tests: int) -> dict[str, Any]:
+    """What the files are like, and who has them open besides the process `tests`; 0 asks nobody."""
+    import ast
+    import subprocess
+
+    asked = b"\0".join([str(tests).encode(), *map(os.fsencode, files)])
+    command = [sys.executable, "-I", "-S", __file__]
+    done = subprocess.run(command, input=asked, stdout=subprocess.PIPE, check=True)  # noqa: S603
+    found: dict[str, Any] = ast.literal_eval(done.stdout.decode("ascii"))
     return found
 
 
@@ -66,7 +66,7 @@ def _look(files: list[str]) -> dict[str, Any]:
 
 
 def _fingerprint(path: str) -> list[Any]:
-    """A file and its log, as JSON values; empty where there is none."""
+    """A file and its log; empty where there is none."""
     main = _digest(path)
     return [] if main is None else [main, *(_digest(path + ending) or "" for ending in LOGS)]
 
@@ -74,14 +74,18 @@ def _fingerprint(path: str) -> list[Any]:
 def _digest(path: str) -> str | None:
     """None if there is no file; empty for an empty one, as a log is that nobody writes to."""
     try:
+        from _blake2 import blake2b  # the module hashlib loads OpenSSL
+    except ImportError:
+        from hashlib import blake2b
+    try:
         with open(path, "rb") as file:
             found = os.fstat(file.fileno())
             if found.st_size <= WHOLE:
-                return hashlib.sha256(file.read()).hexdigest() if found.st_size else ""
+                return str(blake2b(file.read()).hexdigest()) if found.st_size else ""
             ends = file.read(PIECE)
             file.seek(-PIECE, os.SEEK_END)
             ends += file.read()
-            return f"{found.st_size} {found.st_mtime_ns} {hashlib.sha256(ends).hexdigest()}"
+            return f"{found.st_size} {found.st_mtime_ns} {blake2b(ends).hexdigest()}"
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -127,9 +131,10 @@ def _name(process: int) -> str:
 
 
 def _main() -> None:
-    tests, files = json.load(sys.stdin)
-    holders = _holders(files, tests)
-    json.dump({path: {"of": _fingerprint(path), "holders": holders[path]} for path in files}, sys.stdout)
+    tests, *files = map(os.fsdecode, sys.stdin.buffer.read().split(b"\0"))
+    holders = _holders(files, int(tests)) if int(tests) else {}
+    found = {path: {"of": _fingerprint(path), "holders": holders.get(path, [])} for path in files}
+    sys.stdout.write(ascii(found))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ asynchronous tests, under pytest-asyncio as well as under anyio's plugin.
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -73,7 +74,8 @@ def _of_plugin(name: str, request: pytest.FixtureRequest) -> Any:
     """The fixture of this name that the plugin understands which runs the test."""
     if "anyio_backend" in request.fixturenames:
         return request.getfixturevalue(f"_abathur_anyio_{name}")
-    if request.config.pluginmanager.hasplugin("asyncio"):
+    is_async = inspect.iscoroutinefunction(getattr(request, "function", None))
+    if is_async and request.config.pluginmanager.hasplugin("asyncio"):
         return request.getfixturevalue(f"_abathur_asyncio_{name}")
     return pytest.fail(
         f"{name} is for asynchronous tests. Mark the test with @pytest.mark.anyio, or install "
@@ -114,13 +116,13 @@ else:
 
 
 @pytest.fixture
-def nats_client(request: pytest.FixtureRequest) -> Any:
+def nats_client(nats_server: NatsServer, request: pytest.FixtureRequest) -> Any:  # noqa: ARG001  # it comes first
     """A client of nats-py, connected to `nats_server`. It is closed after the test."""
     return _of_plugin("nats_client", request)
 
 
 @pytest.fixture
-def database_service(request: pytest.FixtureRequest) -> Any:
+def database_service(nats_server: NatsServer, request: pytest.FixtureRequest) -> Any:  # noqa: ARG001  # the same
     """A DatabaseService that runs, on a fresh database, under a `prefix` of its own."""
     return _of_plugin("database_service", request)
 

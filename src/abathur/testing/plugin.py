@@ -98,6 +98,7 @@ def _settings(config: pytest.Config, mode: str) -> Settings:
         os.path.realpath(place)
         for place in (
             tempfile.gettempdir(),
+            "/dev/shm",  # noqa: S108  # memory: nobody keeps a database there
             os.environ.get("PYTEST_DEBUG_TEMPROOT"),
             config.known_args_namespace.basetemp,
         )

@@ -96,6 +96,13 @@ def test_hard_links_among_temporary_files(tmp_path):
     use(tmp_path / "b.db")
 
 
+@pytest.mark.parametrize("name", [".coverage", ".coverage.host.123.abc", ".testmondata"])
+def test_what_tools_know_about_the_tests(name):
+    use(HERE / name)
+    subprocess.run(["true", HERE / name], check=True)
+    (HERE / name).unlink()
+
+
 def test_other_files():
     (HERE / "log.txt").write_text("a" * 1000)
     (HERE / "log.txt").write_text("b" * 1000)

@@ -50,7 +50,7 @@ class Indexing(ABC, Generic[StoreT]):
     # -- jobs ----------------------------------------------------------------------------------
 
     async def start_indexing(
-        self, path: Path, project: str | None = None, *, force: bool = False
+        self, path: Path, project: str | None = None, force: bool = False
     ) -> IndexingJob:
         """Ask for a directory or a file to be indexed; returns at once.
 

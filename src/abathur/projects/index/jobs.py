@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from attrs import define, frozen
+from attrs import define, evolve, frozen
 
 from abathur import payload, times
 from abathur.errors import InvalidInputError
@@ -22,7 +22,7 @@ from abathur.models import Prerequisite
 from abathur.script import Row, Script, Statement
 from abathur.states import COMPLETED, TERMINAL
 from abathur.tasks import NewTask, dependencies, new_task, reading, submit
-from abathur.tasks.new import make_edges
+from abathur.tasks.new import Edge
 
 JOB: Final = "abathur.index"
 PLAN: Final = "abathur.index.plan"
@@ -166,8 +166,8 @@ def start(asked: Request, now: int) -> Script[str]:
     lanes = _lanes(jobs)
     yield from _let_go(lanes, now)
     follows = lanes.place(asked.root, asked.scope)
-    asked.plan.edges = make_edges(Prerequisite(one, "ignore") for one in follows)
-    yield from submit.enqueue([asked.job, asked.plan], now)
+    plan = evolve(asked.plan, edges=_edges(asked.plan.id, follows))
+    yield from submit.enqueue([asked.job, plan], now)
     yield Statement(
         "index_jobs.insert",
         id=asked.job.id,
@@ -226,36 +226,40 @@ def _let_go(lanes: Lanes, now: int) -> Script[None]:
 
 def spread(job_id: str, plan: Mapping[str, Any], parts: Sequence[NewTask], now: int) -> Script[bool]:
     """Make the batches of a job, once; False if the job has ended or has its batches already."""
-    row = yield from one(job_id)
-    if row["plan"] is not None or row["status"] in TERMINAL:
+    job = yield from reading.brief(job_id)  # nobody else cancels it or makes its batches meanwhile
+    if (yield from one(job_id))["plan"] is not None or job["status"] in TERMINAL:
         return False
     yield Statement("index_jobs.set_plan", id=job_id, plan=payload.encode(dict(plan), "the plan"))
     if parts:
         yield from submit.enqueue(parts, now)
-        yield from _wait_for(job_id, [part.id for part in parts], now)
+        yield from _wait_for(job, [part.id for part in parts], now)
     return True
 
 
-def _wait_for(job_id: str, ids: Sequence[str], now: int) -> Script[None]:
+def _wait_for(job: Row, ids: Sequence[str], now: int) -> Script[None]:
     """Let a job, which is blocked by its plan, wait for tasks that were just made: there can be no circle."""
     at = times.iso(now)
-    job = yield from reading.brief(job_id)
     yield Statement(
         "dependencies.add",
         rows=[
             {
                 "id": edge.id,
-                "dependent": job_id,
+                "dependent": job["id"],
                 "prerequisite": edge.prerequisite,
                 "created_at": at,
                 "resolved_at": None,
                 "on_failure": edge.on_failure,
             }
-            for edge in make_edges(Prerequisite(one, "ignore") for one in ids)
+            for edge in _edges(job["id"], ids)
         ],
     )
     yield from dependencies.weigh(Counter(ids))
-    yield Statement("tasks.meet", id=job_id, unmet=job["unmet"] + len(ids), status=job["status"], at=at)
+    yield Statement("tasks.meet", id=job["id"], unmet=job["unmet"] + len(ids), status=job["status"], at=at)
+
+
+def _edges(dependent: str, prerequisites: Sequence[str]) -> tuple[Edge, ...]:
+    """Edges that wait for the end of tasks, whichever it is; a script makes no random ids."""
+    return tuple(Edge(f"{dependent}:{one}", one, "ignore") for one in prerequisites)
 
 
 def one(job_id: str) -> Script[Row]:

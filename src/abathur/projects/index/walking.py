@@ -42,7 +42,7 @@ class Walk:
     scope: str = ""
     largest: int = reading.LARGEST
     unread: list[str] = field(factory=list)
-    """Directories that could not be read: nothing is known about what is in them."""
+    """What could not be read, mostly directories: nothing is known about what is in them."""
     skipped: Counter[str] = field(factory=Counter)
     """``ignored`` (a directory counts as one), ``binary``, ``oversized``, ``link``, ``special``,
     ``unreadable``, ``nested`` (another project) and ``unnameable`` (a name that is no UTF-8)."""
@@ -63,6 +63,10 @@ class Walk:
             name = os.path.basename(start)
             if not self._is_left_out(parent):
                 yield from self._file(start, name, seen, rules)
+
+    def has_seen(self, path: str) -> bool:
+        """Whether a file with this path would have been found: not where something could not be read."""
+        return not any(not one or path == one or path.startswith(f"{one}/") for one in self.unread)
 
     def _is_left_out(self, directory: str) -> bool:
         """Whether a directory that was asked for lies in one that the project leaves out."""
@@ -106,6 +110,7 @@ class Walk:
                     continue
                 except OSError:
                     self.skipped["unreadable"] += 1
+                    self.unread.append(self._below(entry.path))
                     continue
                 if not stat.S_ISDIR(seen.st_mode):
                     yield from self._file(entry.path, entry.name, seen, rules)

@@ -81,10 +81,12 @@ class Crash:
             error.add_note(f"In {self}.")
             if self.drained is not None and self.drained.left:
                 error.add_note(str(self.drained))
-        if self._db is not None:
-            await self._db.close()
-        if self._run is not None:
-            self._run.close()
+        try:
+            if self._db is not None:
+                await self._db.close()
+        finally:
+            if self._run is not None:
+                self._run.close()
 
     def __str__(self) -> str:
         if self.point is None:
@@ -115,6 +117,7 @@ class CrashPoints(Iterator[Crash]):
         self._current: Crash | None = None
         self._made = 0
         self._directory = directory
+        self._files: Path | None = None
 
     @property
     def total(self) -> int:
@@ -160,17 +163,18 @@ class CrashPoints(Iterator[Crash]):
                     "Leave out `place` for files of its own.",
                 )
             return place
-        if self._directory is None:
-            self._directory = Path(tempfile.mkdtemp(prefix="abathur-crash-"))
-            weakref.finalize(self, shutil.rmtree, self._directory, ignore_errors=True)
-        empty = self._directory / "empty.db"
+        if self._files is None:
+            self._files = Path(tempfile.mkdtemp(prefix="abathur-crash-", dir=self._directory))
+            if self._directory is None:
+                weakref.finalize(self, shutil.rmtree, self._files, ignore_errors=True)
+        empty = self._files / "empty.db"
         if self._made == 0:  # copying it takes a tenth of the time of making one
             async with Database(empty, **self.options.database):
                 pass
-        for path in self._directory.glob(f"crash-{self._made}.db*"):
+        for path in self._files.glob(f"crash-{self._made}.db*"):
             path.unlink()
         self._made += 1
-        return Path(shutil.copy(empty, self._directory / f"crash-{self._made}.db"))
+        return Path(shutil.copy(empty, self._files / f"crash-{self._made}.db"))
 
     def passed(self, crash: Crash, run: Run, found: list[CrashPoint]) -> None:
         """Learn from a run what there is to crash at, and whether it went as the first one did."""
@@ -181,6 +185,12 @@ class CrashPoints(Iterator[Crash]):
                 "Make it smaller, write `lines=False` to stop at awaits and statements only, or raise limit.",
             )
         if crash.number == 0:
+            if run.drained is None or run.drained.stopped:
+                raise InvalidInputError(
+                    f"The scenario does not come to its end: {run.drained}",
+                    "Expected one that ends by itself when nothing is killed.",
+                    "Look for what its handlers wait for, or raise `timeout`.",
+                )
             self._points = list(found)
             crash.total = len(found)
             return
@@ -228,6 +238,12 @@ def crash_points(
             f"The scenario is a {type(scenario).__name__}.",
             "Expected an async function of a Database that returns a Runner.",
             "Write `async def scenario(db): ...`.",
+        )
+    if place is not None and not callable(place):
+        raise InvalidInputError(
+            f"place={place!r} is one place.",
+            "Expected a function that returns the place of an empty database, for each crash another one.",
+            "Write `place=lambda: ...`, or leave it out for files of its own.",
         )
     integer("limit", limit, 1, 100_000)
     integer("concurrency", concurrency, 1, 1_000)

@@ -39,7 +39,8 @@ class Tracer:
             return fn(*args)
         finally:
             sys.settrace(before[0])
-            sys.setprofile(before[1])
+            if sys.getprofile() is not before[1]:
+                sys.setprofile(before[1])
 
     def _entered(self, frame: FrameType, event: str, arg: Any) -> Any:
         """A function begins, or goes on after an await."""

@@ -60,7 +60,14 @@ def beside(name: str, directory: int) -> str:
     """A path as seen from the directory of a descriptor; -1 stands for the current one."""
     if directory < 0 or os.path.isabs(name):
         return name
-    return os.path.join(f"/proc/self/fd/{directory}", name)
+    place = f"/proc/self/fd/{directory}"
+    if not os.path.exists(place):  # macOS has another way to ask
+        import fcntl
+
+        asks = getattr(fcntl, "F_GETPATH", None)
+        if asks is not None:
+            place = os.fsdecode(fcntl.fcntl(directory, asks, bytes(1024)).rstrip(b"\0"))
+    return os.path.join(place, name)
 
 
 def main_file(path: str) -> str:
