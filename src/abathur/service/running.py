@@ -150,6 +150,13 @@ class Running:
 
         return take
 
+    @property
+    def down(self) -> list[str]:
+        """What does not work at the moment, or has ended: ``events`` or ``outbox``."""
+        told = {"events": self.events.told.down, "outbox": self.outbox is not None and self.outbox.told.down}
+        ended = {task.get_name().rpartition("-")[2] for task in self._work if task.done()}
+        return [name for name, is_down in told.items() if is_down or name in ended]
+
     # -- the end -------------------------------------------------------------------------------
 
     async def stop(self, patience: float) -> None:
