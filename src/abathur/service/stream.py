@@ -18,14 +18,16 @@ from nats.js.api import (
     StreamConfig,
 )
 
+from abathur.chat.streams import MOST_GAPS
 from abathur.errors import NatsUnavailableError, StreamConflictError
 from abathur.service.connection import place_of
 from abathur.service.subjects import Tree
 
 ACK_WAIT: Final = 5.0
 """Seconds after which an event that was taken and not stored is delivered again."""
-IN_FLIGHT: Final = 20_000
-"""Events that may be taken and not stored at a time, by all instances."""
+IN_FLIGHT: Final = MOST_GAPS
+"""Events that may be taken and not stored at a time, by all instances. Each may be a gap before others that
+are stored, and if gaps were closed, what is in them would be taken for a repetition when it comes."""
 MOST_BYTES: Final = 256 * 1024 * 1024
 """Bytes that events may take up in the server while the service is away; then the oldest go."""
 OVERLAP: Final = 10065
@@ -93,6 +95,8 @@ async def ensure_events(connection: Client, tree: Tree) -> Stream:
         for name, found, wanted in (
             ("ack_policy", told.config.ack_policy, AckPolicy.EXPLICIT),
             ("deliver_policy", told.config.deliver_policy, DeliverPolicy.ALL),
+            ("ack_wait", told.config.ack_wait, ACK_WAIT),
+            ("max_ack_pending", told.config.max_ack_pending, IN_FLIGHT),
             ("filter_subject", told.config.filter_subject or None, None),
         )
         if found != wanted
