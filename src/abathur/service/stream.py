@@ -34,6 +34,8 @@ OVERLAP: Final = 10065
 """JetStream's number for: another stream takes these subjects."""
 TAKEN: Final = 10058
 """And for: there is a stream of this name, with another configuration."""
+NONE: Final = (10039, 10076)
+"""And for: it is not enabled for this account, or not at all."""
 
 
 @frozen
@@ -50,11 +52,14 @@ async def has_jetstream(connection: Client) -> bool:
     """Whether the server has JetStream for this user. Raises NatsUnavailableError where nobody says."""
     try:
         await connection.jsm().account_info()
-    except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError):
+    except nats.errors.NoRespondersError:
         return False
     except nats.js.errors.APIError as error:
-        if error.err_code in (10039, 10076):  # not enabled for this account, or at all
+        is_unavailable = isinstance(error, nats.js.errors.ServiceUnavailableError)
+        if error.err_code in NONE or (is_unavailable and error.err_code is None):  # or nobody listens there
             return False
+        if is_unavailable:  # it has one, that cannot answer just now: streams of it may well take events
+            raise NatsUnavailableError(place_of(connection), f"its {error.description}") from None
         raise
     except (nats.errors.TimeoutError, TimeoutError):
         raise NatsUnavailableError(
