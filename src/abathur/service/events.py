@@ -21,7 +21,7 @@ from abathur.chat import Event
 from abathur.database import Database
 from abathur.errors import AbathurError, EngineError, OpenError
 from abathur.service import stream
-from abathur.service.ending import is_cancelled
+from abathur.service.ending import is_cancelled, let_go
 from abathur.service.limits import Limits
 from abathur.service.stream import Stream
 from abathur.service.subjects import Tree
@@ -146,8 +146,7 @@ class Events:
     async def _finish(self, source: Stream, subscription: Subscription) -> None:
         """Take nothing more, and store what is on its way: else nobody gets it before its time-out."""
         try:
-            async with asyncio.timeout(5):
-                await subscription.drain()  # type: ignore[no-untyped-call]
+            await let_go(subscription, 5)
             while self._stopping and self.told.waiting:
                 await self._store(source)
             for msg in self.told.waiting:
@@ -262,11 +261,9 @@ class Events:
     def _ending(self) -> bool:
         return self._stopping or is_cancelled()
 
-    async def stop(self) -> None:
-        """Take no more; what has come without a stream is still stored."""
-        for subscription in self._subscriptions:
-            with contextlib.suppress(*TROUBLE):
-                await subscription.drain()  # type: ignore[no-untyped-call]
-        self._subscriptions = []
+    async def stop(self, patience: float) -> None:
+        """Take no more, within so many seconds; what has come without a stream is still stored."""
+        subscriptions, self._subscriptions = self._subscriptions, []
+        await asyncio.gather(*(let_go(one, patience) for one in subscriptions))
         self._stopping = True
         self._arrived.set()
