@@ -292,6 +292,19 @@ async def test_aggregates_of_groups_are_rows(filled):
     ]
 
 
+async def test_a_group_may_have_any_name(db):
+    store = db.rows.for_plugin("quotes")
+    names = ["a0_0", "a0_1", "order", "xmin", "n"]
+    await store.register({"table": "t", "fields": {name: {"type": "integer"} for name in names}})
+    await store.insert("t", [dict.fromkeys(names, n) for n in (3, 1, 3)])
+    wanted = {"total": {"$sum": "a0_1"}, "order_by": {"$max": "order"}}
+    for name in names:
+        answer = await store.search(
+            "t", aggregates=wanted, group_by=name, sort={"field": "total", "order": "desc"}
+        )
+        assert answer["rows"] == [{name: 3, "total": 6, "order_by": 3}, {name: 1, "total": 1, "order_by": 1}]
+
+
 async def test_a_sum_of_whole_numbers_is_exact_however_large(filled):
     await filled.insert("items", [{"name": "big", "score": 2**63 - 1}] * 3)
     wanted = {"total": {"$sum": "score"}, "average": {"$avg": "score"}}

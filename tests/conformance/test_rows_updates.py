@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from abathur.errors import (
     MissingFieldError,
     RowsError,
@@ -196,3 +198,39 @@ async def test_the_classes_of_errors_say_what_they_are():
     assert issubclass(RowValidationError, ValueError)
     assert issubclass(MissingFieldError, ValueError)
     assert issubclass(ValueTooLargeError, RowsError)
+
+
+async def test_of_many_at_once_only_the_one_that_is_wrong_is_refused(db):
+    store = db.rows.for_plugin("quotes")
+    fields = {"n": {"type": "integer"}, "a": {"type": "string"}}
+    await store.register({"table": "t", "fields": fields, "unique": ["a"]})
+    await store.insert("t", [{"n": n, "a": f"a{n}"} for n in range(6)])
+    answers = await asyncio.gather(
+        store.update("t", 1, operations={"n": {"$inc": 1}}),
+        store.update("t", 2, operations={"n": {"$mul": 2**62}}),
+        store.update("t", 3, operations={"n": {"$mul": 2**62}}),
+        store.update("t", 4, {"a": "a1"}),
+        store.delete("t", 5),
+        store.update("t", filters={"id": 6}, data={"a": "new"}, request_id="r"),
+        store.update("t", filters={"id": 6}, data={"a": "new"}, request_id="r"),
+        store.insert("t", {"a": "a1"}),
+        store.insert("t", {"a": "a9"}),
+        return_exceptions=True,
+    )
+    told = [answer.message if isinstance(answer, Exception) else answer for answer in answers]
+    assert told == [
+        {"id": 1, "updated": True},
+        {"id": 2, "updated": True},
+        "Field 'n': The result is out of range for row 3",
+        "A row with the same a exists already",
+        {"deleted": True},
+        {"updated": True, "updated_count": 1},
+        {"updated": True, "updated_count": 1},
+        "A row with the same a exists already",
+        told[8],
+    ]
+    found = (await store.search("t"))["rows"]
+    assert [(one["n"], one["a"]) for one in found[:5]] == [
+        (1, "a0"), (2**62, "a1"), (2, "a2"), (3, "a3"), (5, "new"),
+    ]  # fmt: skip
+    assert (found[5]["id"], found[5]["a"]) == (told[8]["id"], "a9")

@@ -37,6 +37,10 @@ class Aggregate:
     at: int
     """Its place, from which the names of its columns are made."""
 
+    def column(self, part: int) -> str:
+        """The name of one of the columns from which it is made; no field has such a name."""
+        return f"@{self.at}_{part}"
+
 
 @frozen
 class Summary:
@@ -155,7 +159,7 @@ def _groups(known: Known, given: Any) -> Iterator[str]:
 def _computed(known: Known, one: Aggregate, dialect: str) -> Iterator[str]:
     """The columns from which the value is made."""
     column = known.identifiers[one.field] if one.field else "*"
-    first, second, third = (f"a{one.at}_{part}" for part in range(3))
+    first, second, third = (quoted(one.column(part)) for part in range(3))
     if one.function == "$count":
         yield f"count({column}) AS {first}"
     elif one.function in ("$min", "$max"):
@@ -172,7 +176,7 @@ def _computed(known: Known, one: Aggregate, dialect: str) -> Iterator[str]:
 def _sorted_by(known: Known, one: Aggregate, dialect: str) -> str:
     """What orders groups by the value; sums as floats, since only those are alike on both engines."""
     if one.function not in ("$sum", "$avg"):
-        return quoted(f"a{one.at}_0")
+        return quoted(one.column(0))
     column = known.identifiers[str(one.field)]
     if dialect == "sqlite":  # total() of nothing is 0, and its sum is null
         value = f"CASE WHEN count({column}) > 0 THEN total({column}) END"
@@ -182,7 +186,7 @@ def _sorted_by(known: Known, one: Aggregate, dialect: str) -> str:
 
 
 def _value(known: Known, one: Aggregate, row: Any) -> Any:
-    found = row[f"a{one.at}_0"]
+    found = row[one.column(0)]
     if one.function == "$count" or found is None:
         return found
     type_name = known.types[str(one.field)]
@@ -192,11 +196,11 @@ def _value(known: Known, one: Aggregate, row: Any) -> Any:
         total: Any = float(found)
         if not math.isfinite(total):
             raise out_of_range(str(one.field))
-    elif f"a{one.at}_1" in row.keys():  # noqa: SIM118  # a row is no mapping
-        total = (int(found) << 32) + int(row[f"a{one.at}_1"])
+    elif one.column(1) in row.keys():  # noqa: SIM118  # a row is no mapping
+        total = (int(found) << 32) + int(row[one.column(1)])
     else:
         total = int(found)
-    return total if one.function == "$sum" else total / row[f"a{one.at}_2"]
+    return total if one.function == "$sum" else total / row[one.column(2)]
 
 
 def out_of_range(name: str) -> Exception:

@@ -290,7 +290,7 @@ class Store:
                 which = writing.Which(None, *filters_.where(known, filters, dialect))
             return writing.Write(known, which, made, asked, dialect, self.plugin, self._actor)
 
-        return await self._attempt(table, prepare, lambda call: self._engine.write(writing.write, call))
+        return await self._attempt(table, prepare, lambda call: self._engine.merge(writing.write_calls, call))
 
     async def _attempt(
         self, table: str, prepare: Callable[[Known], T], run: Callable[[T], Awaitable[Any]]

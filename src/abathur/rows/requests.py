@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Final, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 from attrs import frozen
@@ -111,9 +111,19 @@ def remember(answered: Sequence[tuple[Request | None, Any]], now: int) -> Script
         yield Statement("rows.remember", rows=rows)
 
 
-def first_answer(request: Request | None, now: int) -> Script[Any]:
-    """The same for one request: its first answer, or None. Raises RowConflictError."""
-    (found,) = yield from recall([request], now)
-    if isinstance(found, RowConflictError):
-        raise found
-    return cast("Any", found)
+def repeats(requests: Sequence[Request | None]) -> dict[int, int]:
+    """The places of requests that have come twice into one transaction, each with that of the first one."""
+    first: dict[tuple[str, str], int] = {}
+    found = {}
+    for place, one in enumerate(requests):
+        if one is not None and first.setdefault(one.key, place) != place:
+            found[place] = first[one.key]
+    return found
+
+
+def repeat(answers: list[Any], requests: Sequence[Request | None], again: Mapping[int, int]) -> None:
+    """Give the second one of two such requests what the first one got."""
+    for place, before in again.items():
+        one = requests[place]
+        if answers[place] is None and one is not None:
+            answers[place] = answers[before] if one == requests[before] else conflict(one)

@@ -14,7 +14,7 @@ from abathur.rows.incoming import Stored
 from abathur.rows.names import invalid
 from abathur.rows.operations import Changes
 from abathur.rows.registry import Known
-from abathur.rows.requests import Request, conflict, first_answer, recall, remember
+from abathur.rows.requests import Request, recall, remember, repeat, repeats
 from abathur.rows.values import TEXTS
 from abathur.schema.render import quoted
 from abathur.script import Built, Script, Statement
@@ -62,21 +62,23 @@ class Write:
     plugin: str
     actor: str
 
+    @property
+    def order(self) -> tuple[int, int]:
+        """Its place among others of one transaction; those about one row stay in their order."""
+        return self.known.number, self.which.id or 0
+
 
 # -- insert ----------------------------------------------------------------------------------------
 
 
 def insert_calls(calls: Sequence[Insert], now: int) -> Script[list[Any]]:
     """Insert the rows of many calls, those for one table together; answer each, or say STALE."""
-    answers = yield from recall([call.request for call in calls], now)
+    requests = [call.request for call in calls]
+    answers, again = (yield from recall(requests, now)), repeats(requests)
     groups: dict[tuple[int, int], list[int]] = {}
-    first: dict[tuple[str, str], int] = {}
     for place, call in enumerate(calls):
-        if answers[place] is not None:
-            continue
-        if call.request is not None and first.setdefault(call.request.key, place) != place:
-            continue  # twice in one transaction: the second one gets what the first one gets
-        groups.setdefault((call.known.number, call.known.revision), []).append(place)
+        if answers[place] is None and place not in again:
+            groups.setdefault((call.known.number, call.known.revision), []).append(place)
     made = []
     for (number, revision), places in sorted(groups.items()):
         n = sum(len(calls[place].rows) for place in places)
@@ -98,11 +100,7 @@ def insert_calls(calls: Sequence[Insert], now: int) -> Script[list[Any]]:
             made.append((call.request, answers[place]))
         yield from _put(calls[places[0]].known, rows, calls[places[0]].dialect)
     yield from remember(made, now)
-    for place, call in enumerate(calls):
-        if answers[place] is None and call.request is not None:
-            before = first[call.request.key]
-            same = calls[before].request == call.request
-            answers[place] = answers[before] if same else conflict(call.request)
+    repeat(answers, requests, again)
     return answers
 
 
@@ -147,17 +145,33 @@ _ARRAYS: Final = {
 # -- update and delete -----------------------------------------------------------------------------
 
 
-def write(call: Write, now: int) -> Script[Any]:
-    """Update or delete, or say STALE.
+def write_calls(calls: Sequence[Write], now: int) -> Script[list[Any]]:
+    """Update and delete what many calls ask for, one after the other; answer each, or say STALE.
 
     Rows are locked in the order of their ids, so that two writers of a server do not wait for each other.
     """
-    remembered = yield from first_answer(call.request, now)
-    if remembered is not None:
-        return remembered
-    heads = yield Statement("rows.revision", id=call.known.number)
-    if not heads or heads[0]["revision"] != call.known.revision:
-        return STALE
+    requests = [call.request for call in calls]
+    answers, again = (yield from recall(requests, now)), repeats(requests)
+    revisions = {}
+    for number in sorted({call.known.number for call in calls}):
+        rows = yield Statement("rows.revision", id=number)
+        revisions[number] = rows[0]["revision"] if rows else None
+    made = []
+    for place in sorted(range(len(calls)), key=lambda place: calls[place].order):
+        call = calls[place]
+        if answers[place] is not None or place in again:
+            continue
+        if revisions[call.known.number] != call.known.revision:
+            answers[place] = STALE
+            continue
+        answers[place] = yield from _write(call, now)
+        made.append((call.request, answers[place]))
+    yield from remember(made, now)
+    repeat(answers, requests, again)
+    return answers
+
+
+def _write(call: Write, now: int) -> Script[dict[str, Any]]:
     ids = [call.which.id] if call.which.id is not None else (yield from _ids(call))
     if call.changes is None:
         ids = yield from _delete(call, ids, now)
@@ -169,7 +183,6 @@ def write(call: Write, now: int) -> Script[Any]:
         answer["deleted_count" if call.changes is None else "updated_count"] = len(ids)
     elif call.changes is not None:
         answer |= {"id": ids[0]} if ids else {"exists": False}
-    yield from remember([(call.request, answer)], now)
     return answer
 
 
