@@ -96,12 +96,14 @@ async def resolve_until(child: Child, directory: str, statement: int) -> None:
     await db.close()
 
 
-async def register_until(child: Child, statement: int, fields: dict[str, Any], row: dict[str, Any]) -> None:
+async def register_until(
+    child: Child, statement: int, plugin: str, fields: dict[str, Any], row: dict[str, Any]
+) -> None:
     """Register a table, insert a row that needs its fields, and die at this statement, as above."""
     db = database(child)
     await db.initialize()
     counted = die_at(statement)
-    store = db.rows.for_plugin("quotes")
+    store = db.rows.for_plugin(plugin)
     await store.register({"table": "t", "fields": fields, "indexes": ["a"]})
     child.say("registered")
     child.say("inserted", (await store.insert("t", row, request_id="the row"))["id"])

@@ -15,87 +15,68 @@ from abathur.errors import RowsError
 from tests.conformance.checks import QUERIES, check_invariants
 from tests.faults import checking
 from tests.faults.conftest import new_database
+from tests.faults.nursery import End
 
 A: dict[str, Any] = {"a": {"type": "string"}}
 WIDER: dict[str, Any] = {**A, "b": {"type": "integer"}, "c": {"type": "datetime"}}
 ROWS = {"new": (A, {"a": "x"}), "wider": (WIDER, {"a": "y", "b": 5, "c": "2026-01-01"})}
 
 
-def prepare(path: Path, start: str) -> None:
-    """An empty database, or one in which the table is registered as it was before it is widened."""
-
-    async def make() -> None:
-        async with Database(path, environment="test") as db:
-            if start == "wider":
-                store = db.rows.for_plugin("quotes")
-                await store.register({"table": "t", "fields": A})
-                await store.insert("t", {"a": "old"})
-
-    asyncio.run(make())
+async def prepare(url: str, plugin: str, start: str) -> None:
+    """Nothing, or the table registered as it was before it is widened."""
+    if start == "wider":
+        async with Database(url, environment="test") as db:
+            store = db.rows.for_plugin(plugin)
+            await store.register({"table": "t", "fields": A})
+            await store.insert("t", {"a": "old"})
 
 
-def finished(path: Path, start: str) -> None:
+async def finished(url: str, plugin: str, start: str, *, acknowledged: bool) -> None:
     """The same registration again succeeds, the row is there once, and everything holds."""
     fields, row = ROWS[start]
-
-    async def look() -> None:
-        async with Database(path, environment="test", queries=QUERIES, lock_timeout=5) as db:
-            store = db.rows.for_plugin("quotes")
-            await store.register({"table": "t", "fields": fields, "indexes": ["a"]})
-            assert await store.insert("t", row, request_id="the row") == {
-                "id": 1 + (start == "wider"),
-                "created": True,
-            }
-            found = (await store.search("t"))["rows"]
-            assert [one["a"] for one in found] == (["old", "y"] if start == "wider" else ["x"])
-            assert (await db.initialize(verify=True)).steps == ()
-            await check_invariants(db)
-
-    asyncio.run(look())
-    checking.sound(path)
+    async with Database(url, environment="test", queries=QUERIES, lock_timeout=5) as db:
+        store = db.rows.for_plugin(plugin)
+        if acknowledged:
+            there = (await store.get_schema("t"))["schema"]["fields"]
+            assert [field["name"] for field in there] == list(fields), "acknowledged, and not there"
+        await store.register({"table": "t", "fields": fields, "indexes": ["a"]})
+        made = await store.insert("t", row, request_id="the row")
+        assert made == {"id": 1 + (start == "wider"), "created": True}
+        found = (await store.search("t"))["rows"]
+        assert [one["a"] for one in found] == (["old", "y"] if start == "wider" else ["x"])
+        assert (await db.initialize(verify=True)).steps == ()
+        await check_invariants(db)
 
 
 @pytest.mark.row("R3", weight=0.3)
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize("start", ROWS)
+@pytest.mark.parametrize("engine", ["file", "postgres"])
 def test_a_registration_that_is_killed_at_any_statement_is_finished_by_the_next_one(
-    start, children, fast, budget, figure
+    engine, start, children, fast, request, budget, figure
 ):
-    place = fast / "place"
-    place.mkdir()
-    path = place / "agents.db"
+    url = new_database(
+        str(fast / "agents.db") if engine == "file" else request.getfixturevalue("postgres_url")
+    )
     fields, row = ROWS[start]
-    prepare(path, start)
-    made = path.read_bytes()
 
-    def anew() -> None:
-        checking.empty_directory(place)
-        path.write_bytes(made)
+    def run(number: int, at: int) -> End:
+        asyncio.run(prepare(url, f"p{number}", start))
+        return children.run("register_until", url, statement=at, plugin=f"p{number}", fields=fields, row=row)
 
-    anew()
-    end = children.run("register_until", path, statement=0, fields=fields, row=row)
-    assert end.code == 0, end.errors
-    ((statements,),) = end.of("statements")
-    said = 0
-    for number in budget(quick=min(statements, 12), long=statements):
+    whole = run(0, 0)
+    assert whole.code == 0, whole.errors
+    ((statements,),) = whole.of("statements")
+    for number in budget(quick=12 if engine == "file" else 6, long=statements):
         at = checking.spread(number, statements) + 1
-        anew()
-        end = children.run("register_until", path, statement=at, fields=fields, row=row)
+        end = run(number + 1, at)
         assert end.code == -9, (start, at, end)
-        if end.of("registered"):
-            said += 1
-            assert registered(path) == list(fields), "acknowledged, and not there"
-        finished(path, start)
-    figure(f"R3: registration of a {start} table: killed at {budget.done} of {statements} statements")
-
-
-def registered(path: Path) -> list[str]:
-    async def look() -> list[str]:
-        async with Database(path, environment="test", lock_timeout=5) as db:
-            schema = (await db.rows.for_plugin("quotes").get_schema("t"))["schema"]
-            return [field["name"] for field in schema["fields"]]
-
-    return asyncio.run(look())
+        asyncio.run(finished(url, f"p{number + 1}", start, acknowledged=bool(end.of("registered"))))
+    if engine == "file":
+        checking.sound(Path(url))
+    figure(
+        f"R3: registration of a {start} table on {engine}: killed at {budget.done} of {statements} statements"
+    )
 
 
 @pytest.mark.row("R5", weight=0.3)
