@@ -187,7 +187,10 @@ async def drive_async(
             if type(step) is Emit:
                 emitted.setdefault(step.topic, []).extend(step.values)
                 answer = []
-            elif isinstance(step, (Statement, Built, Together)):
+            elif type(step) is Together:
+                await execute(step)
+                answer = []
+            elif isinstance(step, (Statement, Built)):
                 answer = await execute(step)
             else:
                 raise _wrong_step(step)

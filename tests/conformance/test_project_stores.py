@@ -65,6 +65,14 @@ async def test_many_who_open_one_store_at_once_get_the_same(world):
     assert len({id(store) for store in stores}) == 1
 
 
+async def test_many_projects_are_made_at_once_without_as_many_connections(world):
+    """A server has a hundred of them as it comes from the box."""
+    places = [world.repository(f"p{number}") for number in range(12)]
+    found = await asyncio.gather(*(world.here(place) for place in places))
+    assert len({one.project_id for one in found}) == len(places)
+    assert await world.stores() == {one.database_name for one in found}
+
+
 async def test_an_unknown_project_has_no_store(world):
     with pytest.raises(UnknownProjectError):
         await world.db.projects.store(new_id())

@@ -133,6 +133,20 @@ async def test_a_server_that_refuses_is_explained_and_the_environment_lets_in(
     assert (code, SECRET in out + err) == (0, False)
 
 
+async def test_a_server_that_throws_the_service_out_ends_it_with_the_reason(
+    program: Callable[..., Program], own_server: Callable[..., NatsServer]
+) -> None:
+    server = own_server(config=f'authorization {{ user: "service", password: "{SECRET}" }}')
+    login = {"ABATHUR_NATS_USER": "service", "ABATHUR_NATS_PASSWORD": SECRET}
+    served = program("serve", "nats", "--database", "agents.db", "--nats", server.url, **login)
+    assert served.line().startswith("Serving ")
+    server.reconfigure('authorization { user: "service", password: "another" }')
+    code, _, err = served.end()
+    assert code == 1
+    assert "refused" in err
+    assert "Traceback" not in err
+
+
 def test_a_password_on_the_command_line_is_refused() -> None:
     for command in (("serve", "nats"), ("doctor",)):
         code, out, err = called(*command, "--nats", f"nats://u:{SECRET}@127.0.0.1:4222")

@@ -69,7 +69,7 @@ def test_the_fixtures_work_under_each_plugin(tmp_path: Path, plugin: str) -> Non
     )
     (tmp_path / "pytest.ini").write_text("[pytest]\nasyncio_default_fixture_loop_scope = function\n")
     other = {"anyio": ["-p", "no:asyncio"], "asyncio": ["-p", "no:anyio"]}[plugin]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "abathur.testing.nats_fixtures", "-n", "0", *other]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "abathur.testing.plugin", "-n", "0", *other]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", str(tmp_path)],
         cwd=tmp_path,

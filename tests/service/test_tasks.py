@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from tests.service.conftest import Served
+from abathur import Database
+from tests.service.conftest import COMMON, Served
 
 
 async def test_a_task_is_enqueued_looked_at_listed_cancelled_and_retried(served: Served) -> None:
@@ -68,6 +69,17 @@ async def test_whoever_waits_for_a_task_is_answered_when_it_ends(served: Served)
     answer = await waiting
     assert answer["task"]["status"] == "completed"
     assert answer["task"]["result"] == {"done": True}
+
+
+async def test_whoever_waits_is_answered_when_another_process_ends_the_task(
+    served: Served, module_url: str
+) -> None:
+    task = await served.db.tasks.enqueue("x", agent_type="elsewhere")
+    waiting = asyncio.gather(*(served.ok("tasks.wait", {"id": task.id, "timeout": 15}) for _ in range(50)))
+    async with Database(module_url, **COMMON) as other:
+        (claim,) = await other.tasks.claim("w", agent_types=["elsewhere"])
+        await other.tasks.complete(claim)
+    assert {one["task"]["status"] for one in await waiting} == {"completed"}
 
 
 async def test_a_wait_that_takes_too_long_says_what_the_task_is(served: Served) -> None:

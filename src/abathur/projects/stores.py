@@ -34,6 +34,10 @@ NO_STORE = (NotADatabaseError, ForeignDatabaseError, CorruptDatabaseError, Acces
 """What an opening raises where something else lies, which is nobody's store."""
 
 
+AT_A_TIME = 4
+"""Stores that are made at once: each takes connections of its own while it is."""
+
+
 class Stores(Generic[StoreT]):
     """The stores of the projects of one registry."""
 
@@ -42,6 +46,7 @@ class Stores(Generic[StoreT]):
         self._make = make
         self._open: dict[str, StoreT] = {}
         self._opening: dict[str, asyncio.Lock] = {}
+        self._makers = asyncio.Semaphore(AT_A_TIME)
         self._closed = False
 
     @property
@@ -95,17 +100,21 @@ class Stores(Generic[StoreT]):
                 return
             if not await self.is_free(database_name, project_id):
                 raise StoreTakenError(database_name, await self._whose(database_name), wanted_by)
-            store = self._make(database_name, project_id)
-            kept = False
-            try:
-                await store.initialize()
-                await self._check_owner(store, database_name, project_id, wanted_by)  # another registry's?
-                if self.in_memory and not self._closed:
-                    self._open[database_name] = store
-                    kept = True
-            finally:
-                if not kept:
-                    await store.close()
+            async with self._makers:
+                await self._provision(database_name, project_id, wanted_by)
+
+    async def _provision(self, database_name: str, project_id: str, wanted_by: str) -> None:
+        store = self._make(database_name, project_id)
+        kept = False
+        try:
+            await store.initialize()
+            await self._check_owner(store, database_name, project_id, wanted_by)  # another registry's?
+            if self.in_memory and not self._closed:
+                self._open[database_name] = store
+                kept = True
+        finally:
+            if not kept:
+                await store.close()
 
     async def open(self, database_name: str, project_id: str, name: str) -> StoreT:
         """The opened store of a project. Raises ProjectDataMissingError or StoreTakenError."""

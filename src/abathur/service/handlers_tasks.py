@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 
-from abathur.errors import UnknownTaskError
+from abathur.errors import UnknownTaskError, WaitTimeoutError
 from abathur.models import Prerequisite, Task
 from abathur.service.body import kind_of, only, take
 from abathur.service.envelope import Refused
@@ -20,6 +23,8 @@ FIELDS: Final = {
 }  # fmt: skip
 """What a new task may have, beside its input, its dependencies and two moments."""
 LARGE: Final = ("prompt", "input", "result")
+LOOK_EVERY: Final = 0.5
+"""Seconds between two looks for whoever waits for a task that another process works on."""
 MOST: Final = 1_000
 """Tasks of one request and of one page."""
 
@@ -157,6 +162,19 @@ async def _retry(call: Call) -> dict[str, Any]:
 
 
 async def _wait(call: Call) -> dict[str, Any]:
+    """Not by `db.tasks.wait`: each of those has a connection of its own that listens to other processes."""
     task_id = _id(call, "timeout")
     timeout = take(call.body, "timeout", "a number", 30.0)
-    return {"task": shown(await call.db.tasks.wait(task_id, timeout=timeout))}
+    deadline = time.monotonic() + timeout
+    with call.db.watch.for_end(task_id) as ended:
+        while True:
+            ended.clear()
+            found = await call.db.tasks.get(task_id)
+            left = deadline - time.monotonic()
+            if found.ended:
+                return {"task": shown(found)}
+            if left <= 0:
+                raise WaitTimeoutError(task_id, found.status, timeout)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, LOOK_EVERY)):
+                    await ended.wait()

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from abathur.database import Database
-from abathur.errors import NatsRefusedError
+from abathur.errors import NatsRefusedError, NatsUnavailableError
 from abathur.service import handlers, handlers_tasks, health
 from abathur.service.connection import place_of, settle
 from abathur.service.discovery import Discovery
@@ -89,6 +89,10 @@ class Running:
             self.dispatcher.start()
             await self._subscribe()
             await settle(connection)
+        except NatsUnavailableError:
+            if said := complaints():  # it may not ask JetStream
+                raise NatsRefusedError(place, said[-1]) from None
+            raise
         except nats.js.errors.APIError as error:
             raise NatsRefusedError(place, f"JetStream says {error.description!r}") from None
         except nats.errors.Error as error:
@@ -192,6 +196,11 @@ class Running:
                 handlers_tasks.bound_wait(call, self._limits.longest_wait)
             return await handlers_tasks.tasks(call)
         return await handlers.handle(call)
+
+    @property
+    def broken(self) -> list[str]:
+        """The parts that have ended by themselves: a bug, which the log shows."""
+        return [one.get_name() for one in self._work if one.done()]
 
     def _admit(self, plugin: str | None) -> None:
         """Refuse a plugin that is not served here."""

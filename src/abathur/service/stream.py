@@ -122,7 +122,10 @@ async def ensure_tasks(connection: Client, tree: Tree, statuses: tuple[str, ...]
     try:
         await _ensure(connection, config)
     except StreamConflictError:
-        return await connection.jsm().find_stream_name_by_subject(tree.task_event(statuses[0]))
+        try:
+            return await connection.jsm().find_stream_name_by_subject(tree.task_event(statuses[0]))
+        except nats.js.errors.NotFoundError:
+            return None
     return config.name
 
 

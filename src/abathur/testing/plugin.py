@@ -166,9 +166,9 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         f"{MARKER}(path, reason=...): this test may use one database that is no test's, and why",
     )
-    from abathur.testing import fixtures, postgres, toolkit
+    from abathur.testing import fixtures, nats_fixtures, postgres, toolkit
 
-    for module in (fixtures, toolkit):
+    for module in (fixtures, nats_fixtures, toolkit):
         config.pluginmanager.register(module, module.__name__)
     if not hasattr(config, "workerinput") and "postgres" in fixtures.ENGINES:
         ending = ExitStack()

@@ -62,6 +62,11 @@ def test_a_connection_keeps_its_locks_while_others_open_the_file():
         assert b"database is locked" in child.stderr
 
 
+def test_stamped_test_and_open_as_a_file_too():
+    with (HERE / "stamped.db").open("rb"):
+        use(f"{HERE}/./stamped.db")
+
+
 def test_allowed_by_the_ini_option():
     use(HERE / "allowed" / "new.db")
     use(HERE / "pattern-7.db")

@@ -220,8 +220,8 @@ class Judge:
             return False
         if (found.st_dev, found.st_ino) in self._stamps:
             return True
-        # One that somebody has opened before the guard was there may not be looked into.
-        return not places.is_open_here(found) and places.header(path).startswith(places.MAGIC)
+        first = places.first_bytes(path, found, may_be_open=False)
+        return first is not None and first.startswith(places.MAGIC)
 
     def _environment(self, path: str, found: os.stat_result | None) -> str:
         """What a file is stamped with; empty without a stamp, or where it may not be looked at."""
@@ -230,19 +230,14 @@ class Judge:
         return ENVIRONMENTS.get(self._application_id(path, found), "")
 
     def _application_id(self, path: str, found: os.stat_result) -> int:
-        key = (found.st_dev, found.st_ino)
-        is_open = places.is_open_here(found)
-        if key in self._stamps and is_open is not False:
-            return self._stamps[key]
-        if is_open:
-            return 0
-        first = places.header(path)
-        if not first.startswith(places.MAGIC):
-            return 0
-        return int.from_bytes(first[68:72], "big")
+        remembered = self._stamps.get((found.st_dev, found.st_ino))
+        first = places.first_bytes(path, found, may_be_open=remembered is not None)
+        if first is None:
+            return remembered or 0
+        return int.from_bytes(first[68:72], "big") if first.startswith(places.MAGIC) else 0
 
     def _remember(self, path: str, found: os.stat_result) -> None:
-        """It is about to be opened: from now on its header must not be read."""
+        """It is about to be opened: where the system tells no descriptors, it is not looked into again."""
         if not self.is_temporary(path) and stat.S_ISREG(found.st_mode):
             self._stamps[found.st_dev, found.st_ino] = self._application_id(path, found)
 

@@ -78,37 +78,47 @@ def main_file(path: str) -> str:
     return path
 
 
-def header(path: str) -> bytes:
+def first_bytes(path: str, found: os.stat_result, *, may_be_open: bool) -> bytes | None:
     """The first bytes of a file, empty if there are none to be read.
 
-    Only for a file that this process has not open: closing it here would drop SQLite's locks on it.
+    Where this process has it open they are read by the descriptor that there is: SQLite's locks on a file
+    are gone as soon as the process closes any other. None for one that may be open, where the system does
+    not tell.
     """
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except OSError:
-        return b""
-    try:
-        return os.read(descriptor, HEADER)
-    except OSError:
-        return b""
-    finally:
-        os.close(descriptor)
-
-
-def is_open_here(found: os.stat_result) -> bool | None:
-    """Whether this process has a file open; None where the system does not tell."""
-    try:
-        numbers = os.listdir("/proc/self/fd")
-    except OSError:
+    descriptor = _descriptor_of(found)
+    if descriptor == UNKNOWN and may_be_open:
         return None
-    for number in numbers:
+    try:
+        if descriptor >= 0:
+            return os.pread(descriptor, HEADER, 0)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            other = os.fstat(int(number))
-        except OSError:  # closed meanwhile, as the one that listed the directory
+            return os.read(descriptor, HEADER)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return b""
+
+
+CLOSED, UNKNOWN = -1, -2
+
+
+def _descriptor_of(found: os.stat_result) -> int:
+    """A descriptor by which this process has a file open; CLOSED, or UNKNOWN if the system does not tell."""
+    for directory in ("/proc/self/fd", "/dev/fd"):
+        try:
+            numbers = os.listdir(directory)
+        except OSError:
             continue
-        if (other.st_dev, other.st_ino) == (found.st_dev, found.st_ino):
-            return True
-    return False
+        for number in numbers:
+            try:
+                other = os.fstat(int(number))
+            except OSError:  # closed meanwhile, as the one that listed the directory
+                continue
+            if (other.st_dev, other.st_ino) == (found.st_dev, found.st_ino):
+                return int(number)
+        return CLOSED
+    return UNKNOWN
 
 
 def databases_below(root: str, *, depth: int = 3, most: int = 2_000) -> list[str]:
