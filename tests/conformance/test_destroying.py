@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -164,12 +165,21 @@ async def test_under_pytest_nothing_but_a_test_database_is_destroyed_whatever_is
         assert len(await db.tasks.list()) == 3
 
 
-async def test_it_is_the_stamp_of_the_database_that_decides_and_not_who_asks(unopened, file):
+@pytest.mark.parametrize("how", ["backup", "copy", "VACUUM INTO"])
+async def test_the_stamp_goes_along_with_every_copy_and_decides_whoever_asks(unopened, file, how):
+    copy = file.with_name("copy.db")
     async with unopened(environment="production") as db:
         await filled(db)
-        copy = await db.backup(file.with_name("copy.db"))
+        if how == "backup":
+            await db.backup(copy)
+    if how == "copy":
+        shutil.copy(file, copy)
+    elif how == "VACUUM INTO":
+        with closing(sqlite3.connect(file)) as raw:
+            raw.execute(f"VACUUM INTO '{copy}'")
+    assert copy.read_bytes()[68:72] == file.read_bytes()[68:72] == bytes.fromhex("41425401")
     caller = unopened(url=copy, environment="test")
-    with pytest.raises(ProtectedDatabaseError, match="production"):
+    with pytest.raises(ProtectedDatabaseError, match="its stamp says production"):
         await caller.drop(allow_destructive="copy.db")
     await caller.close()
     assert copy.exists()

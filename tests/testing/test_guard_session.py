@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
-from tests.testing.project import Project, make_database
+from tests.documents import ROOT
+from tests.testing.project import PLUGIN, Project, make_database
 
 OPENS = """
 import sqlite3
@@ -157,6 +160,12 @@ def test_nothing_is_left_behind(project):
 
 
 # -- the guard itself ---------------------------------------------------------------------------
+
+
+def test_pytest_finds_the_plugin_by_itself():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["entry-points"]["pytest11"] == {"abathur": PLUGIN}
+    assert importlib.import_module(PLUGIN).pytest_load_initial_conftests
 
 
 def test_where_the_guard_does_not_work_no_test_is_run(project):
