@@ -51,6 +51,8 @@ class Published:
     """What was published so far by this instance."""
 
     events: int = 0
+    down: bool = False
+    """Whether nothing can be published at the moment."""
     holds: bool = False
     """Whether this instance is the one that publishes."""
 
@@ -85,8 +87,15 @@ class Outbox:
                 while not (self._stopping or is_cancelled()):
                     try:
                         await self._publish()
-                    except TROUBLE as error:
-                        log.warning("task events cannot be published at the moment: %s", error)
+                    except Exception as error:  # whatever it is, it is tried again
+                        is_known = isinstance(error, TROUBLE)
+                        log.log(
+                            logging.WARNING if is_known else logging.ERROR,
+                            "task events cannot be published at the moment: %s",
+                            error,
+                            exc_info=not is_known,
+                        )
+                        self.told.down = True
                         await asyncio.sleep(pause)
                         pause = min(pause * 2, 5.0)
                     else:
@@ -101,7 +110,7 @@ class Outbox:
         """Hold the reader's row, and publish as long as it is held."""
         held = await self._db.run(readers.hold, self._name, self._holder, LEASE)
         if held is None:
-            self.told.holds = False
+            self.told.holds = self.told.down = False
             await self._wait(LEASE / 3)
             return
         self.told.holds = True
@@ -121,6 +130,7 @@ class Outbox:
                     if not await self._db.run(readers.advance, held, at, LEASE):
                         log.info("another instance publishes task events now")
                         return
+                self.told.down = False
                 if self._stopping and len(told) < PAGE:
                     return
                 if len(told) < PAGE:
