@@ -97,7 +97,8 @@ class Destroying:
         One transaction, within which the copy is made too: other processes may work, and wait for it. Tables
         that nobody has declared keep their rows, those of plugins are emptied too, and the stores of
         projects, which are databases of their own, are not touched. The trail begins anew, with an entry
-        that says so. The rule, the copy and the errors are those of `drop`; ConstraintError where rows of an undeclared table refer to what would be deleted.
+        that says so. The rule, the copy and the errors are those of `drop`; ConstraintError where rows of an
+        undeclared table refer to what would be deleted.
         """
         found, environment, aside = await self._permitted("purge", allow_destructive)
         await self.initialize()
