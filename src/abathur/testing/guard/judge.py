@@ -130,7 +130,8 @@ class Judge:
         if stat.S_ISDIR(found.st_mode):
             return self._below(path)
         if not stat.S_ISREG(found.st_mode) or self.is_temporary(path):
-            return self._named(path, found) if path in self._settings.protected else None
+            # By its name only: to take away another name of a protected file does nothing to that.
+            return self._by_name(path, found)
         return self._changing(path, found)
 
     def naming(self, name: str) -> Reason | None:
@@ -150,13 +151,27 @@ class Judge:
         elif self._changing(os.path.realpath(source), found):
             self._ids.add((found.st_dev, found.st_ino))
 
+    def _by_name(self, path: str, found: os.stat_result) -> Reason | None:
+        """Why a name may not be taken away, whatever it leads to: it, or what it is the log of, is protected."""
+        for name in (path, places.main_file(path)):
+            if self._is_protected(name, None) and not self._is_marked(name):
+                return self._named(name, found if name == path else _stat(name))
+        return None
+
     def _below(self, directory: str) -> Reason | None:
-        """Whether one of the databases that we know of is below a directory."""
+        """Whether a protected database, or the whole of a protected directory, is below a directory."""
+        directory = directory.rstrip("/") + "/"
         for path in (*self._settings.known, *self._settings.protected):
-            if path.startswith(directory.rstrip("/") + "/") and not self._is_marked(path):
+            if path.startswith(directory) and not self._is_marked(path):
                 found = _stat(path)
                 if found is not None:
                     return self._named(path, found)
+        if any(_may_be_below(directory, entry) for entry in self._settings.protected):
+            for path in places.files_below(directory):
+                found = _stat(path)
+                reason = None if found is None else self._by_name(path, found)
+                if reason is not None:
+                    return reason
         return None
 
     def _changing(self, path: str, found: os.stat_result) -> Reason | None:
@@ -252,6 +267,16 @@ def _stat(name: str) -> os.stat_result | None:
 def _identity(path: str) -> Identity | None:
     found = None if URL in path else _stat(path)
     return None if found is None or not stat.S_ISREG(found.st_mode) else (found.st_dev, found.st_ino)
+
+
+def _may_be_below(directory: str, entry: str) -> bool:
+    """Whether an entry for many files, a directory or a pattern, may name some below a directory."""
+    if entry.endswith("/"):
+        return directory.startswith(entry)
+    plain = entry
+    for character in "*?[":
+        plain = plain.partition(character)[0]
+    return plain != entry and (plain.startswith(directory) or directory.startswith(plain))
 
 
 def _matches(path: str, entries: tuple[str, ...]) -> bool:
