@@ -59,3 +59,17 @@ def test_what_is_beside_a_protected_pattern_is_taken_away(place):
     judge = place.judge(protected=[f"{place.temporary}/kept/*.db", f"{place.temporary}/f*.sqlite"])
     assert judge.removing(str(place.temporary / "free" / "a.db")) is None
     assert judge.removing(str(place.temporary / "free")) is None
+
+
+# -- what is stamped production -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("environment", ["production", "development", None])
+def test_in_an_allowed_directory_only_what_is_stamped_production_is_kept_as_it_is(place, environment):
+    path = place.root / "allowed" / "a.db"
+    make_database(path, environment)
+    judge = place.judge(allowed=[f"{place.root}/allowed/"])
+    for asks in (judge.opening, judge.overwriting, judge.removing, judge.naming):
+        refused = asks(str(path))
+        assert (refused is not None) == (environment == "production"), asks
+        assert refused is None or "a stamp tells more" in refused.why

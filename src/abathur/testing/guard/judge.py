@@ -90,10 +90,7 @@ class Judge:
         if environment == "test" or self._is_tool(path):
             return None
         if _matches(path, self._settings.allowed):
-            if environment != "production":
-                return None
-            why = "it is stamped production; `abathur_allow_databases` names it, but a stamp tells more"
-            return Reason(path, environment, why)
+            return _although_allowed(path) if environment == "production" else None
         is_there = found is not None and found.st_size
         what = f"is stamped {environment}" if environment else "has no stamp" if is_there else "would be made"
         where = "is not below a temporary directory nor in `abathur_allow_databases`"
@@ -184,13 +181,13 @@ class Judge:
                 path, found = main, beside
         if self._is_protected(path, found):
             return self._named(path, found)
-        if self.is_temporary(path) or _matches(path, self._settings.allowed) or self._is_tool(path):
-            return None
-        if not self._is_database(path, found):
+        if self.is_temporary(path) or self._is_tool(path) or not self._is_database(path, found):
             return None
         environment = self._environment(path, found)
         if environment == "test":
             return None
+        if _matches(path, self._settings.allowed):
+            return _although_allowed(path) if environment == "production" else None
         what = f"is stamped {environment}" if environment else "is a database without a stamp"
         return Reason(path, environment, f"it {what}, and is not below a temporary directory")
 
@@ -267,6 +264,11 @@ def _stat(name: str) -> os.stat_result | None:
 def _identity(path: str) -> Identity | None:
     found = None if URL in path else _stat(path)
     return None if found is None or not stat.S_ISREG(found.st_mode) else (found.st_dev, found.st_ino)
+
+
+def _although_allowed(path: str) -> Reason:
+    why = "it is stamped production; `abathur_allow_databases` names it, but a stamp tells more"
+    return Reason(path, "production", why)
 
 
 def _may_be_below(directory: str, entry: str) -> bool:
