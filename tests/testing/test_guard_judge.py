@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from attrs import frozen
 
@@ -73,3 +75,37 @@ def test_in_an_allowed_directory_only_what_is_stamped_production_is_kept_as_it_i
         refused = asks(str(path))
         assert (refused is not None) == (environment == "production"), asks
         assert refused is None or "a stamp tells more" in refused.why
+
+
+# -- the number of a file that is gone, which is soon another one's -----------------------------
+
+
+def in_place_of(path, identity):
+    """Write a text file of which the system says that it is the file with this number."""
+    path.write_text("no database " * 100)
+    assert (path.stat().st_dev, path.stat().st_ino) == identity, "it was not removed, so it has its number"
+
+
+def test_a_file_with_the_number_of_a_known_one_that_is_gone_is_not_refused(place):
+    known = place.root / "dev.db"
+    make_database(known)
+    judge = place.judge(known=[known])
+    other = place.temporary / "log.txt"
+    identity = (known.stat().st_dev, known.stat().st_ino)
+    os.rename(known, other)
+    in_place_of(other, identity)
+    assert judge.overwriting(str(other)) is None
+    assert judge.opening(str(other)) is None
+
+
+def test_a_file_with_the_number_of_a_database_that_was_opened_is_not_taken_for_one(place):
+    fixture = place.root / "fixture.db"
+    make_database(fixture, "test")
+    judge = place.judge()
+    assert judge.opening(str(fixture)) is None
+    identity = (fixture.stat().st_dev, fixture.stat().st_ino)
+    other = place.root / "log.txt"
+    os.rename(fixture, other)
+    in_place_of(other, identity)
+    assert judge.overwriting(str(other)) is None
+    assert judge.removing(str(other)) is None

@@ -40,7 +40,8 @@ class Judge:
         self._areas = sorted(areas.items(), key=lambda area: -len(area[0]))
         self._marked: tuple[str, ...] = settings.marked
         self._known = set(settings.known)
-        self._ids = {_identity(path) for path in (*settings.known, *settings.protected)} - {None}
+        self._ids = {_identity(path): path for path in (*settings.known, *settings.protected)}
+        """Which file is which: other names of one are refused as well, while it is still there."""
         self._fine: set[tuple[str, int, int]] = set()
         self._parents: dict[tuple[str, int, int], str] = {}
         self._stamps: dict[Identity, int] = {}
@@ -146,10 +147,10 @@ class Judge:
         if self.is_temporary(os.path.realpath(source)) and not self._is_protected(source, found):
             self._linked.add((found.st_dev, found.st_ino))
         elif self._changing(os.path.realpath(source), found):
-            self._ids.add((found.st_dev, found.st_ino))
+            self._ids[found.st_dev, found.st_ino] = os.path.realpath(source)
 
     def _by_name(self, path: str, found: os.stat_result) -> Reason | None:
-        """Why a name may not be taken away, whatever it leads to: it, or what it is the log of, is protected."""
+        """Why a name may not be taken away, whatever it leads to: it is protected, or its database is."""
         for name in (path, places.main_file(path)):
             if self._is_protected(name, None) and not self._is_marked(name):
                 return self._named(name, found if name == path else _stat(name))
@@ -199,7 +200,11 @@ class Judge:
     def _is_protected(self, path: str, found: os.stat_result | None) -> bool:
         if path in self._known or _matches(path, self._settings.protected):
             return True
-        return found is not None and (found.st_dev, found.st_ino) in self._ids
+        if found is None:
+            return False
+        # The number of a file that is gone is soon another one's.
+        identity = (found.st_dev, found.st_ino)
+        return identity in self._ids and _identity(self._ids[identity]) == identity
 
     def _named(self, path: str, found: os.stat_result | None) -> Reason:
         environment = self._environment(path, found)
@@ -230,10 +235,9 @@ class Judge:
     def _is_database(self, path: str, found: os.stat_result) -> bool:
         if found.st_size < 512:
             return False
-        if (found.st_dev, found.st_ino) in self._stamps:
-            return True
-        first = places.first_bytes(path, found, may_be_open=False)
-        return first is not None and first.startswith(places.MAGIC)
+        may_be_open = (found.st_dev, found.st_ino) in self._stamps
+        first = places.first_bytes(path, found, may_be_open=may_be_open)
+        return may_be_open if first is None else first.startswith(places.MAGIC)
 
     def _environment(self, path: str, found: os.stat_result | None) -> str:
         """What a file is stamped with; empty without a stamp, or where it may not be looked at."""
