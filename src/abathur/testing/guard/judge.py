@@ -40,7 +40,8 @@ class Judge:
         self._areas = sorted(areas.items(), key=lambda area: -len(area[0]))
         self._marked: tuple[str, ...] = settings.marked
         self._known = set(settings.known)
-        self._ids = {_identity(path) for path in (*settings.known, *settings.protected)} - {None}
+        self._ids = {_identity(path): path for path in (*settings.known, *settings.protected)}
+        """Which file is which: other names of one are refused as well, while it is still there."""
         self._fine: set[tuple[str, int, int]] = set()
         self._parents: dict[tuple[str, int, int], str] = {}
         self._stamps: dict[Identity, int] = {}
@@ -90,10 +91,7 @@ class Judge:
         if environment == "test" or self._is_tool(path):
             return None
         if _matches(path, self._settings.allowed):
-            if environment != "production":
-                return None
-            why = "it is stamped production; `abathur_allow_databases` names it, but a stamp tells more"
-            return Reason(path, environment, why)
+            return _although_allowed(path) if environment == "production" else None
         is_there = found is not None and found.st_size
         what = f"is stamped {environment}" if environment else "has no stamp" if is_there else "would be made"
         where = "is not below a temporary directory nor in `abathur_allow_databases`"
@@ -130,7 +128,8 @@ class Judge:
         if stat.S_ISDIR(found.st_mode):
             return self._below(path)
         if not stat.S_ISREG(found.st_mode) or self.is_temporary(path):
-            return self._named(path, found) if path in self._settings.protected else None
+            # By its name only: to take away another name of a protected file does nothing to that.
+            return self._by_name(path, found)
         return self._changing(path, found)
 
     def naming(self, name: str) -> Reason | None:
@@ -148,15 +147,29 @@ class Judge:
         if self.is_temporary(os.path.realpath(source)) and not self._is_protected(source, found):
             self._linked.add((found.st_dev, found.st_ino))
         elif self._changing(os.path.realpath(source), found):
-            self._ids.add((found.st_dev, found.st_ino))
+            self._ids[found.st_dev, found.st_ino] = os.path.realpath(source)
+
+    def _by_name(self, path: str, found: os.stat_result) -> Reason | None:
+        """Why a name may not be taken away, whatever it leads to: it is protected, or its database is."""
+        for name in (path, places.main_file(path)):
+            if self._is_protected(name, None) and not self._is_marked(name):
+                return self._named(name, found if name == path else _stat(name))
+        return None
 
     def _below(self, directory: str) -> Reason | None:
-        """Whether one of the databases that we know of is below a directory."""
+        """Whether a protected database, or the whole of a protected directory, is below a directory."""
+        directory = directory.rstrip("/") + "/"
         for path in (*self._settings.known, *self._settings.protected):
-            if path.startswith(directory.rstrip("/") + "/") and not self._is_marked(path):
+            if path.startswith(directory) and not self._is_marked(path):
                 found = _stat(path)
                 if found is not None:
                     return self._named(path, found)
+        if any(_may_be_below(directory, entry) for entry in self._settings.protected):
+            for path in places.files_below(directory):
+                found = _stat(path)
+                reason = None if found is None else self._by_name(path, found)
+                if reason is not None:
+                    return reason
         return None
 
     def _changing(self, path: str, found: os.stat_result) -> Reason | None:
@@ -169,13 +182,13 @@ class Judge:
                 path, found = main, beside
         if self._is_protected(path, found):
             return self._named(path, found)
-        if self.is_temporary(path) or _matches(path, self._settings.allowed) or self._is_tool(path):
-            return None
-        if not self._is_database(path, found):
+        if self.is_temporary(path) or self._is_tool(path) or not self._is_database(path, found):
             return None
         environment = self._environment(path, found)
         if environment == "test":
             return None
+        if _matches(path, self._settings.allowed):
+            return _although_allowed(path) if environment == "production" else None
         what = f"is stamped {environment}" if environment else "is a database without a stamp"
         return Reason(path, environment, f"it {what}, and is not below a temporary directory")
 
@@ -187,7 +200,11 @@ class Judge:
     def _is_protected(self, path: str, found: os.stat_result | None) -> bool:
         if path in self._known or _matches(path, self._settings.protected):
             return True
-        return found is not None and (found.st_dev, found.st_ino) in self._ids
+        if found is None:
+            return False
+        # The number of a file that is gone is soon another one's.
+        identity = (found.st_dev, found.st_ino)
+        return identity in self._ids and _identity(self._ids[identity]) == identity
 
     def _named(self, path: str, found: os.stat_result | None) -> Reason:
         environment = self._environment(path, found)
@@ -218,10 +235,9 @@ class Judge:
     def _is_database(self, path: str, found: os.stat_result) -> bool:
         if found.st_size < 512:
             return False
-        if (found.st_dev, found.st_ino) in self._stamps:
-            return True
-        first = places.first_bytes(path, found, may_be_open=False)
-        return first is not None and first.startswith(places.MAGIC)
+        may_be_open = (found.st_dev, found.st_ino) in self._stamps
+        first = places.first_bytes(path, found, may_be_open=may_be_open)
+        return may_be_open if first is None else first.startswith(places.MAGIC)
 
     def _environment(self, path: str, found: os.stat_result | None) -> str:
         """What a file is stamped with; empty without a stamp, or where it may not be looked at."""
@@ -252,6 +268,21 @@ def _stat(name: str) -> os.stat_result | None:
 def _identity(path: str) -> Identity | None:
     found = None if URL in path else _stat(path)
     return None if found is None or not stat.S_ISREG(found.st_mode) else (found.st_dev, found.st_ino)
+
+
+def _although_allowed(path: str) -> Reason:
+    why = "it is stamped production; `abathur_allow_databases` names it, but a stamp tells more"
+    return Reason(path, "production", why)
+
+
+def _may_be_below(directory: str, entry: str) -> bool:
+    """Whether an entry for many files, a directory or a pattern, may name some below a directory."""
+    if entry.endswith("/"):
+        return directory.startswith(entry)
+    plain = entry
+    for character in "*?[":
+        plain = plain.partition(character)[0]
+    return plain != entry and (plain.startswith(directory) or directory.startswith(plain))
 
 
 def _matches(path: str, entries: tuple[str, ...]) -> bool:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MEMORY = ":memory:"
 SIDECARS = ("-wal", "-shm", "-journal")
 MAGIC = b"SQLite format 3\x00"
@@ -119,6 +123,16 @@ def _descriptor_of(found: os.stat_result) -> int:
                 return int(number)
         return CLOSED
     return UNKNOWN
+
+
+def files_below(directory: str, *, most: int = 2_000) -> Iterator[str]:
+    """The files below a directory, of which no more than `most` entries are looked at."""
+    for place, _, names in os.walk(directory):
+        for name in names:
+            most -= 1
+            if most < 0:
+                return
+            yield os.path.join(place, name)
 
 
 def databases_below(root: str, *, depth: int = 3, most: int = 2_000) -> list[str]:
