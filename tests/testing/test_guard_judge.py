@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from attrs import frozen
 
@@ -92,7 +90,7 @@ def test_a_file_with_the_number_of_a_known_one_that_is_gone_is_not_refused(place
     judge = place.judge(known=[known])
     other = place.temporary / "log.txt"
     identity = (known.stat().st_dev, known.stat().st_ino)
-    os.rename(known, other)
+    known.rename(other)
     in_place_of(other, identity)
     assert judge.overwriting(str(other)) is None
     assert judge.opening(str(other)) is None
@@ -105,7 +103,7 @@ def test_a_file_with_the_number_of_a_database_that_was_opened_is_not_taken_for_o
     assert judge.opening(str(fixture)) is None
     identity = (fixture.stat().st_dev, fixture.stat().st_ino)
     other = place.root / "log.txt"
-    os.rename(fixture, other)
+    fixture.rename(other)
     in_place_of(other, identity)
     assert judge.overwriting(str(other)) is None
     assert judge.removing(str(other)) is None

@@ -140,10 +140,11 @@ def test_where_another_program_has_it_open_it_is_a_warning_unless_in_ci(project,
         assert "its contents have changed during the run; perhaps by python" in run.text
 
 
-def test_what_a_marker_allows_may_change(project):
+@pytest.mark.parametrize("entry", ["dev.db", "./", "d*.db"])
+def test_what_a_marker_allows_may_change(project, entry):
     project.add(
         "test_it.py",
-        "import sqlite3, pytest\n@pytest.mark.abathur_allow_database('dev.db', reason='to see it')\n"
+        f"import sqlite3, pytest\n@pytest.mark.abathur_allow_database({entry!r}, reason='to see it')\n"
         "def test_it():" + OPENS.replace("\n", "\n    "),
     )
     run = project.pytest()

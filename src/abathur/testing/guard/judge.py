@@ -90,7 +90,7 @@ class Judge:
             return self._linked_elsewhere(path, found, environment)
         if environment == "test" or self._is_tool(path):
             return None
-        if _matches(path, self._settings.allowed):
+        if matches(path, self._settings.allowed):
             return _although_allowed(path) if environment == "production" else None
         is_there = found is not None and found.st_size
         what = f"is stamped {environment}" if environment else "has no stamp" if is_there else "would be made"
@@ -187,7 +187,7 @@ class Judge:
         environment = self._environment(path, found)
         if environment == "test":
             return None
-        if _matches(path, self._settings.allowed):
+        if matches(path, self._settings.allowed):
             return _although_allowed(path) if environment == "production" else None
         what = f"is stamped {environment}" if environment else "is a database without a stamp"
         return Reason(path, environment, f"it {what}, and is not below a temporary directory")
@@ -195,10 +195,10 @@ class Judge:
     # -- what is known of a file ---------------------------------------------------------------
 
     def _is_marked(self, path: str) -> bool:
-        return bool(self._marked) and _matches(path, self._marked)
+        return bool(self._marked) and matches(path, self._marked)
 
     def _is_protected(self, path: str, found: os.stat_result | None) -> bool:
-        if path in self._known or _matches(path, self._settings.protected):
+        if path in self._known or matches(path, self._settings.protected):
             return True
         if found is None:
             return False
@@ -208,7 +208,7 @@ class Judge:
 
     def _named(self, path: str, found: os.stat_result | None) -> Reason:
         environment = self._environment(path, found)
-        if _matches(path, self._settings.protected):
+        if matches(path, self._settings.protected):
             return Reason(path, environment, "`abathur_protected_databases` names it")
         stamp = f"stamped {environment}" if environment else "without a stamp"
         why = f"it is a database of the project, {stamp}"
@@ -285,7 +285,7 @@ def _may_be_below(directory: str, entry: str) -> bool:
     return plain != entry and (plain.startswith(directory) or directory.startswith(plain))
 
 
-def _matches(path: str, entries: tuple[str, ...]) -> bool:
+def matches(path: str, entries: tuple[str, ...]) -> bool:
     """Whether one of these names a path: by itself, as a directory above it, or as a pattern."""
     for entry in entries:
         if path == entry or (entry.endswith("/") and path.startswith(entry)):
