@@ -75,6 +75,28 @@ def test_in_an_allowed_directory_only_what_is_stamped_production_is_kept_as_it_i
         assert refused is None or "a stamp tells more" in refused.why
 
 
+# -- what goes along with a directory -----------------------------------------------------------
+
+
+def test_a_directory_takes_no_database_along_that_nobody_knew_of(place):
+    make_database(place.root / "data" / "deep" / "deeper" / "deepest" / "rows.bin")
+    make_database(place.root / "tests" / "fixture.bin", "test")
+    (place.root / "tests" / "text.txt").write_text("a" * 1000)
+    make_database(place.temporary / "data" / "a.db")
+    judge = place.judge()
+    refused = judge.renaming(f"{place.root}/data/")
+    assert refused is not None
+    assert refused.name.endswith("rows.bin")
+    for free in (place.root / "tests", place.temporary / "data", place.root / "not there"):
+        assert judge.renaming(str(free)) is None
+
+
+def test_a_link_to_a_directory_takes_nothing_along(place):
+    make_database(place.root / "data" / "rows.bin")
+    (place.root / "link").symlink_to(place.root / "data")
+    assert place.judge().renaming(str(place.root / "link")) is None
+
+
 # -- the number of a file that is gone, which is soon another one's -----------------------------
 
 

@@ -119,8 +119,7 @@ class Judge:
 
     def removing(self, name: str) -> Reason | None:
         """Why a test may not take away this name, or what is below it. A link is not what it leads to."""
-        head, tail = os.path.split(name.rstrip("/"))
-        path = os.path.join(os.path.realpath(head), tail)
+        path = _without_last_link(name)
         try:
             found = os.lstat(path)
         except OSError:
@@ -154,6 +153,25 @@ class Judge:
         for name in (path, places.main_file(path)):
             if self._is_protected(name, None) and not self._is_marked(name):
                 return self._named(name, found if name == path else _stat(name))
+        return None
+
+    def renaming(self, name: str) -> Reason | None:
+        """The same for a new name: unlike removing a directory, that takes along what nobody has named."""
+        reason = self.removing(name)
+        path = _without_last_link(name)
+        if (
+            reason is not None
+            or self.is_temporary(path + "/")
+            or os.path.islink(path)
+            or not os.path.isdir(path)
+        ):
+            return reason
+        for below in places.files_below(path):
+            found = _stat(below)
+            if found is not None and stat.S_ISREG(found.st_mode):
+                reason = self._changing(os.path.realpath(below), found)
+                if reason is not None:
+                    return reason
         return None
 
     def _below(self, directory: str) -> Reason | None:
@@ -263,6 +281,12 @@ def _stat(name: str) -> os.stat_result | None:
         return os.stat(name)
     except (OSError, ValueError):
         return None
+
+
+def _without_last_link(name: str) -> str:
+    """A path without links, except that its last part may be one."""
+    head, tail = os.path.split(name.rstrip("/"))
+    return os.path.join(os.path.realpath(head), tail)
 
 
 def _identity(path: str) -> Identity | None:
