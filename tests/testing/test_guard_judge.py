@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from attrs import frozen
 
@@ -77,6 +75,42 @@ def test_in_an_allowed_directory_only_what_is_stamped_production_is_kept_as_it_i
         assert refused is None or "a stamp tells more" in refused.why
 
 
+# -- where the temporary directory itself is the project ----------------------------------------
+
+
+def test_in_a_temporary_directory_that_is_the_project_only_what_tests_make_is_theirs(place):
+    judge = place.judge(temporary=[str(place.root)])
+    make_database(place.root / "dev.db")
+    assert judge.opening(str(place.root / "dev.db"))
+    assert judge.removing(str(place.root / "dev.db"))
+    assert judge.opening(str(place.root / "new.db"))
+    for name in ("pytest-of-me/pytest-0/a.db", "tmp1234/a.db", "abathur-postgres-1/a.db"):
+        assert judge.opening(str(place.root / name)) is None
+    assert judge.opening(str(place.temporary / "a.db")) is None
+
+
+# -- what goes along with a directory -----------------------------------------------------------
+
+
+def test_a_directory_takes_no_database_along_that_nobody_knew_of(place):
+    make_database(place.root / "data" / "deep" / "deeper" / "deepest" / "rows.bin")
+    make_database(place.root / "tests" / "fixture.bin", "test")
+    (place.root / "tests" / "text.txt").write_text("a" * 1000)
+    make_database(place.temporary / "data" / "a.db")
+    judge = place.judge()
+    refused = judge.renaming(f"{place.root}/data/")
+    assert refused is not None
+    assert refused.name.endswith("rows.bin")
+    for free in (place.root / "tests", place.temporary / "data", place.root / "not there"):
+        assert judge.renaming(str(free)) is None
+
+
+def test_a_link_to_a_directory_takes_nothing_along(place):
+    make_database(place.root / "data" / "rows.bin")
+    (place.root / "link").symlink_to(place.root / "data")
+    assert place.judge().renaming(str(place.root / "link")) is None
+
+
 # -- the number of a file that is gone, which is soon another one's -----------------------------
 
 
@@ -92,7 +126,7 @@ def test_a_file_with_the_number_of_a_known_one_that_is_gone_is_not_refused(place
     judge = place.judge(known=[known])
     other = place.temporary / "log.txt"
     identity = (known.stat().st_dev, known.stat().st_ino)
-    os.rename(known, other)
+    known.rename(other)
     in_place_of(other, identity)
     assert judge.overwriting(str(other)) is None
     assert judge.opening(str(other)) is None
@@ -105,7 +139,7 @@ def test_a_file_with_the_number_of_a_database_that_was_opened_is_not_taken_for_o
     assert judge.opening(str(fixture)) is None
     identity = (fixture.stat().st_dev, fixture.stat().st_ino)
     other = place.root / "log.txt"
-    os.rename(fixture, other)
+    fixture.rename(other)
     in_place_of(other, identity)
     assert judge.overwriting(str(other)) is None
     assert judge.removing(str(other)) is None

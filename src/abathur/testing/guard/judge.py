@@ -18,6 +18,9 @@ _TOOLS = ("coverage.sqldata", "coverage.sqlitedb", "testmon.db", "_hypothesis_da
 _TOOL_FILES = (".coverage", ".testmondata")
 """How the names of such databases begin, for programs that are started with them."""
 
+_OF_TESTS = ("pytest-of-", "abathur-postgres-", "tmp")
+"""How the names begin of what pytest, our fixtures and `tempfile` make in a temporary directory."""
+
 Identity = tuple[int, int]
 
 
@@ -36,7 +39,10 @@ class Judge:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         areas = {path.rstrip("/") + "/": True for path in settings.temporary}
-        areas.setdefault(settings.root.rstrip("/") + "/", False)
+        root = settings.root.rstrip("/") + "/"
+        if root in areas:  # tests were started in it, or lie in it themselves
+            areas.update((root + beginning, True) for beginning in _OF_TESTS)
+        areas[root] = False
         self._areas = sorted(areas.items(), key=lambda area: -len(area[0]))
         self._marked: tuple[str, ...] = settings.marked
         self._known = set(settings.known)
@@ -90,7 +96,7 @@ class Judge:
             return self._linked_elsewhere(path, found, environment)
         if environment == "test" or self._is_tool(path):
             return None
-        if _matches(path, self._settings.allowed):
+        if matches(path, self._settings.allowed):
             return _although_allowed(path) if environment == "production" else None
         is_there = found is not None and found.st_size
         what = f"is stamped {environment}" if environment else "has no stamp" if is_there else "would be made"
@@ -119,8 +125,7 @@ class Judge:
 
     def removing(self, name: str) -> Reason | None:
         """Why a test may not take away this name, or what is below it. A link is not what it leads to."""
-        head, tail = os.path.split(name.rstrip("/"))
-        path = os.path.join(os.path.realpath(head), tail)
+        path = _without_last_link(name)
         try:
             found = os.lstat(path)
         except OSError:
@@ -156,6 +161,25 @@ class Judge:
                 return self._named(name, found if name == path else _stat(name))
         return None
 
+    def renaming(self, name: str) -> Reason | None:
+        """The same for a new name: unlike removing a directory, that takes along what nobody has named."""
+        reason = self.removing(name)
+        path = _without_last_link(name)
+        if (
+            reason is not None
+            or self.is_temporary(path + "/")
+            or os.path.islink(path)
+            or not os.path.isdir(path)
+        ):
+            return reason
+        for below in places.files_below(path):
+            found = _stat(below)
+            if found is not None and stat.S_ISREG(found.st_mode):
+                reason = self._changing(os.path.realpath(below), found)
+                if reason is not None:
+                    return reason
+        return None
+
     def _below(self, directory: str) -> Reason | None:
         """Whether a protected database, or the whole of a protected directory, is below a directory."""
         directory = directory.rstrip("/") + "/"
@@ -187,7 +211,7 @@ class Judge:
         environment = self._environment(path, found)
         if environment == "test":
             return None
-        if _matches(path, self._settings.allowed):
+        if matches(path, self._settings.allowed):
             return _although_allowed(path) if environment == "production" else None
         what = f"is stamped {environment}" if environment else "is a database without a stamp"
         return Reason(path, environment, f"it {what}, and is not below a temporary directory")
@@ -195,10 +219,10 @@ class Judge:
     # -- what is known of a file ---------------------------------------------------------------
 
     def _is_marked(self, path: str) -> bool:
-        return bool(self._marked) and _matches(path, self._marked)
+        return bool(self._marked) and matches(path, self._marked)
 
     def _is_protected(self, path: str, found: os.stat_result | None) -> bool:
-        if path in self._known or _matches(path, self._settings.protected):
+        if path in self._known or matches(path, self._settings.protected):
             return True
         if found is None:
             return False
@@ -208,7 +232,7 @@ class Judge:
 
     def _named(self, path: str, found: os.stat_result | None) -> Reason:
         environment = self._environment(path, found)
-        if _matches(path, self._settings.protected):
+        if matches(path, self._settings.protected):
             return Reason(path, environment, "`abathur_protected_databases` names it")
         stamp = f"stamped {environment}" if environment else "without a stamp"
         why = f"it is a database of the project, {stamp}"
@@ -265,6 +289,12 @@ def _stat(name: str) -> os.stat_result | None:
         return None
 
 
+def _without_last_link(name: str) -> str:
+    """A path without links, except that its last part may be one."""
+    head, tail = os.path.split(name.rstrip("/"))
+    return os.path.join(os.path.realpath(head), tail)
+
+
 def _identity(path: str) -> Identity | None:
     found = None if URL in path else _stat(path)
     return None if found is None or not stat.S_ISREG(found.st_mode) else (found.st_dev, found.st_ino)
@@ -285,7 +315,7 @@ def _may_be_below(directory: str, entry: str) -> bool:
     return plain != entry and (plain.startswith(directory) or directory.startswith(plain))
 
 
-def _matches(path: str, entries: tuple[str, ...]) -> bool:
+def matches(path: str, entries: tuple[str, ...]) -> bool:
     """Whether one of these names a path: by itself, as a directory above it, or as a pattern."""
     for entry in entries:
         if path == entry or (entry.endswith("/") and path.startswith(entry)):

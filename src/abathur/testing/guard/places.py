@@ -41,9 +41,12 @@ def _file_of_uri(rest: str) -> str | None:
     path, _, query = rest.partition("?")
     if path.startswith("//"):
         path = "/" + path[2:].partition("/")[2]  # the authority is empty or `localhost`
-    options = [_decoded(one) for one in query.split("&")]
+    options = {}  # SQLite goes by the last one, if there are two of a name
+    for option in query.split("&"):
+        name, _, value = option.partition("=")
+        options[_decoded(name)] = _decoded(value)
     path = _decoded(path).partition("\0")[0]
-    if "mode=memory" in options or "vfs=memdb" in options or path in ("", MEMORY):
+    if options.get("mode") == "memory" or options.get("vfs") == "memdb" or path in ("", MEMORY):
         return None
     return path
 
