@@ -9,12 +9,14 @@ from typing import Any
 from attrs import frozen
 
 from abathur import Claim, Database, Retention
-from abathur.audit import cutting
+from abathur.audit import cutting, readers
 from abathur.chat import Event
 from abathur.moving.tables import ELSEWHERE
+from abathur.projects import claim as claims
+from abathur.projects import decision
 from abathur.projects.index import jobs
 from abathur.schema.declare import Schema
-from abathur.script import Built, Script
+from abathur.script import Built, Script, Statement
 
 
 @frozen
@@ -50,6 +52,8 @@ async def fill(db: Database, monkeypatch: Any) -> Filled:
     await _chat(db)
     await db.run(jobs.start, jobs.request("a project", "/somewhere", "", force=False, actor="x"))
     await _plugins(db)
+    await db.run(_registry)
+    await db.run(readers.begin, "a reader")
     await db.audit.checkpoint()
     (claim,) = await db.tasks.claim("w1", agent_types=["general"], lease=3600)
     await db.tasks.heartbeat(claim, progress=0.25, message="a quarter")
@@ -72,6 +76,22 @@ async def _plugins(db: Database) -> None:
     rows = [{"text": "ünïcode 🦋", "ratio": 1 / 3}, {"done": True, "ratio": 2}]
     await store.insert("quotes", rows, request_id="r-1")
     await store.kv.set("a key", {"of": ["a", "plugin"]}, ttl_seconds=3600)
+
+
+def _registry(now: int) -> Script[None]:
+    """A project without a store: what lies beside the registry is moved by itself."""
+    project = {"project_id": "a project", "now": now}
+    yield Statement(
+        "projects.insert", id="a project", name="ünïcode 🦋", description="of trees", database_name="trees_1",
+        metadata='{"a": 1}', now=now,
+    )  # fmt: skip
+    yield Statement(
+        "projects.put_root", root="/trees", name="ünïcode 🦋", persisted=1, directory="1:2", **project
+    )
+    yield Statement("projects.set_working_directory", session="s", directory="/trees", now=now)
+    yield from claims.note(
+        [decision.Event(project_id="a project", kind="created", detail={"root": "/trees"})], "e", "x", now
+    )
 
 
 def _rows(schemas: Sequence[Schema]) -> Script[dict[str, list[dict[str, Any]]]]:

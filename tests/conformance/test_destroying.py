@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -164,12 +165,21 @@ async def test_under_pytest_nothing_but_a_test_database_is_destroyed_whatever_is
         assert len(await db.tasks.list()) == 3
 
 
-async def test_it_is_the_stamp_of_the_database_that_decides_and_not_who_asks(unopened, file):
+@pytest.mark.parametrize("how", ["backup", "copy", "VACUUM INTO"])
+async def test_the_stamp_goes_along_with_every_copy_and_decides_whoever_asks(unopened, file, how):
+    copy = file.with_name("copy.db")
     async with unopened(environment="production") as db:
         await filled(db)
-        copy = await db.backup(file.with_name("copy.db"))
+        if how == "backup":
+            await db.backup(copy)
+    if how == "copy":
+        shutil.copy(file, copy)
+    elif how == "VACUUM INTO":
+        with closing(sqlite3.connect(file)) as raw:
+            raw.execute(f"VACUUM INTO '{copy}'")
+    assert copy.read_bytes()[68:72] == file.read_bytes()[68:72] == bytes.fromhex("41425401")
     caller = unopened(url=copy, environment="test")
-    with pytest.raises(ProtectedDatabaseError, match="production"):
+    with pytest.raises(ProtectedDatabaseError, match="its stamp says production"):
         await caller.drop(allow_destructive="copy.db")
     await caller.close()
     assert copy.exists()
@@ -246,3 +256,65 @@ async def a_task_is_in(url: str, backup: str) -> None:
         await raw.execute(f'DROP SCHEMA "{backup}" CASCADE')
     finally:
         await raw.close()
+
+
+LATE = """
+import asyncio, sys
+from abathur import Database, destroying
+from abathur.engines import files
+from abathur.errors import AbathurError
+
+async def write(url):
+    async with Database(url, environment="development", lock_timeout=0.2) as other:
+        await other.tasks.enqueue("late", agent_type="late")
+        (claim,) = await other.tasks.claim(worker="w", agent_types=["late"], limit=1, lease=30)
+        await other.tasks.complete(claim)
+
+published, run = files.publish, destroying.Pruning.run
+said = []
+
+def late_after_the_copy(*args):
+    published(*args)
+    try:
+        asyncio.run(write(sys.argv[1]))
+        said.append("written")
+    except AbathurError as error:
+        said.append(type(error).__name__)
+
+async def late_before_the_pruning(self, *args, **options):
+    await write(sys.argv[1])
+    said.append("written")
+    return await run(self, *args, **options)
+
+if sys.argv[2] == "prune_all":
+    destroying.Pruning.run = late_before_the_pruning
+else:
+    files.publish = late_after_the_copy
+
+async def main(url, operation, name):
+    async with Database(url, environment="development") as db:
+        await db.tasks.enqueue("x")
+        await getattr(db, operation)(allow_destructive=name)
+        left = await db.exists() and [task.prompt for task in await db.tasks.list(status="completed")]
+        print(*said, left)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def told(url, operation, name):
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, url, operation, name], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("operation", ["drop", "reset", "purge"])
+def test_nothing_can_be_written_between_the_copy_and_the_end(file, operation):
+    left = False if operation == "drop" else []
+    assert told(str(file), operation, file.name) == f"LockTimeoutError {left}"
+
+
+def test_what_ends_after_the_copy_is_not_pruned(unopened, processes):
+    assert told(processes, "prune_all", own_names(unopened().name)[0]) == "written ['late']"

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from abathur import Database
 from abathur.cli import main
+from abathur.service import Access, DatabaseService, checks
 from abathur.testing.nats_server import NatsServer
 from tests.nats import Caller
 
@@ -133,6 +134,20 @@ async def test_a_server_that_refuses_is_explained_and_the_environment_lets_in(
     assert (code, SECRET in out + err) == (0, False)
 
 
+async def test_a_server_that_throws_the_service_out_ends_it_with_the_reason(
+    program: Callable[..., Program], own_server: Callable[..., NatsServer]
+) -> None:
+    server = own_server(config=f'authorization {{ user: "service", password: "{SECRET}" }}')
+    login = {"ABATHUR_NATS_USER": "service", "ABATHUR_NATS_PASSWORD": SECRET}
+    served = program("serve", "nats", "--database", "agents.db", "--nats", server.url, **login)
+    assert served.line().startswith("Serving ")
+    server.reconfigure('authorization { user: "service", password: "another" }')
+    code, _, err = served.end()
+    assert code == 1
+    assert "refused" in err
+    assert "Traceback" not in err
+
+
 def test_a_password_on_the_command_line_is_refused() -> None:
     for command in (("serve", "nats"), ("doctor",)):
         code, out, err = called(*command, "--nats", f"nats://u:{SECRET}@127.0.0.1:4222")
@@ -200,3 +215,25 @@ async def test_a_service_that_is_killed_under_load_loses_nothing_that_it_acknowl
         assert await lines() == published
         assert (await db.audit.verify()).ok
     assert served.end(signal.SIGTERM)[0] == 0
+
+
+async def test_doctor_says_how_many_events_wait_and_whether_the_service_hangs(
+    own_server: Callable[..., NatsServer], connected: Any, tmp_path: Path
+) -> None:
+    server = own_server()
+    access = Access.of(server.url)
+    before = {one.code: one for one in await checks.examine(access)}
+    assert before["nats-events"].found == "none yet; the service makes it"
+    async with DatabaseService(server.url, tmp_path / "a.db"):
+        pass
+    client = await connected(server.url)
+    for _ in range(1_001):
+        await client.publish("rosey.db.message.log", b"{}")
+    await client.flush()
+    hanging = await client.subscribe("rosey.db.health")
+    await client.flush()
+    found = {one.code: one for one in await checks.examine(access)}
+    assert (found["nats-events"].level, found["nats-service"].level) == ("warning", "warning")
+    assert "1,001 events" in found["nats-events"].found
+    assert found["nats-service"].remedy
+    await hanging.unsubscribe()

@@ -54,6 +54,10 @@ def test_the_numbers_of_the_stamps_are_those_of_the_library():
         ("file:a?mode=memory&cache=shared", None),
         ("file:a?cache=shared&mode=%6demory", None),
         ("file:/a?vfs=memdb", None),
+        ("file:a?mode=memory&mode=rwc", "a"),
+        ("file:a?mode=rwc&mode=memory", None),
+        ("file:a?vfs=memdb&vfs=unix", "a"),
+        ("file:a?mode%3dmemory", "a"),
         ("file:", None),
     ],
 )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
-from tests.testing.project import Project, make_database
+from tests.documents import ROOT
+from tests.testing.project import PLUGIN, Project, make_database
 
 OPENS = """
 import sqlite3
@@ -82,6 +85,17 @@ def test_the_header_says_what_is_guarded(project):
     assert "abathur guard: block, 2 protected databases" in project.pytest().text
 
 
+def test_there_is_a_guard_also_where_the_temporary_directory_is_the_project(project):
+    project.add("test_it.py", "def test_it():" + OPENS.replace("\n", "\n    "))
+    project.add(
+        "test_own.py",
+        "import sqlite3\ndef test_own(tmp_path):\n    sqlite3.connect(tmp_path / 'a.db').close()\n",
+    )
+    run = project.pytest(TMPDIR=str(project.root))
+    assert run.outcomes == {"test_it": {"FAILED"}, "test_own": {"PASSED"}}, run.text
+    assert project.is_untouched()
+
+
 def test_a_named_database_is_protected_also_in_a_temporary_directory(project):
     for name in ("named.db", "pattern-1.db", "free.db"):
         make_database(project.temporary / name)
@@ -137,10 +151,11 @@ def test_where_another_program_has_it_open_it_is_a_warning_unless_in_ci(project,
         assert "its contents have changed during the run; perhaps by python" in run.text
 
 
-def test_what_a_marker_allows_may_change(project):
+@pytest.mark.parametrize("entry", ["dev.db", "./", "d*.db"])
+def test_what_a_marker_allows_may_change(project, entry):
     project.add(
         "test_it.py",
-        "import sqlite3, pytest\n@pytest.mark.abathur_allow_database('dev.db', reason='to see it')\n"
+        f"import sqlite3, pytest\n@pytest.mark.abathur_allow_database({entry!r}, reason='to see it')\n"
         "def test_it():" + OPENS.replace("\n", "\n    "),
     )
     run = project.pytest()
@@ -157,6 +172,12 @@ def test_nothing_is_left_behind(project):
 
 
 # -- the guard itself ---------------------------------------------------------------------------
+
+
+def test_pytest_finds_the_plugin_by_itself():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["entry-points"]["pytest11"] == {"abathur": PLUGIN}
+    assert importlib.import_module(PLUGIN).pytest_load_initial_conftests
 
 
 def test_where_the_guard_does_not_work_no_test_is_run(project):

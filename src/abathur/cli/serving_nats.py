@@ -50,9 +50,15 @@ async def serve_nats(
                 return stopped.result()
             await starting
             ready(service.describe())
+            failing = asyncio.create_task(service.failed())
             try:
-                return await stopped
+                either: list[asyncio.Future[Any]] = [stopped, failing]
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+                if not stopped.done():
+                    await failing
+                return stopped.result()
             finally:
+                failing.cancel()
                 await service.stop()
         finally:
             await db.close()

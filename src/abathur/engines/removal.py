@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,18 +18,25 @@ PAUSE: Final = 0.02
 LOGS: Final = ("-wal", "-shm", "-journal")
 
 
-def remove(raw: sqlite3.Connection, path: Path, timeout: float) -> None:
+Copy = Callable[[sqlite3.Connection], None]
+"""Makes a copy of what a connection has open. What it raises keeps the file from being removed."""
+
+
+def remove(raw: sqlite3.Connection, path: Path, timeout: float, copy: Copy | None = None) -> None:
     """Remove the file that a connection has open; `timeout` is how many seconds to wait for the others.
 
     Whoever has it open would go on with a file that has no name, and what it writes would be lost. Only a
     connection that is alone can end WAL mode, so that is asked for, and the file stays locked until it is
-    gone. The side lock's file stays: a process that waits on a deleted one would exclude nobody. Raises
-    LockTimeoutError or another EngineError, and then nothing was removed.
+    gone: nothing can be written between the copy and the end. The side lock's file stays: a process that
+    waits on a deleted one would exclude nobody. Raises LockTimeoutError or another EngineError, or what
+    `copy` raises, and then nothing was removed.
     """
     lock = SideLock(path, timeout)
     lock.acquire()
     try:
         _be_alone(raw, path, timeout)
+        if copy is not None:
+            copy(raw)
         try:
             path.unlink()
             for ending in LOGS:
@@ -36,14 +44,12 @@ def remove(raw: sqlite3.Connection, path: Path, timeout: float) -> None:
             _sync(path.parent)
         except OSError as error:
             raise translate_os(error, str(path)) from error
-        finally:
-            raw.execute("ROLLBACK").fetchall()
     finally:
         lock.close()
 
 
 def _be_alone(raw: sqlite3.Connection, path: Path, timeout: float) -> None:
-    """Begin a transaction beside which nobody can have the file open."""
+    """Lock the file, which nobody else can have open, until the connection is closed."""
     deadline = time.monotonic() + timeout
     raw.execute("PRAGMA busy_timeout=0").fetchall()
     while True:
@@ -52,6 +58,7 @@ def _be_alone(raw: sqlite3.Connection, path: Path, timeout: float) -> None:
             if raw.execute("PRAGMA journal_mode=DELETE").fetchone()[0] != "wal":
                 raw.execute("PRAGMA locking_mode=EXCLUSIVE").fetchall()
                 raw.execute("BEGIN EXCLUSIVE").fetchall()
+                raw.execute("COMMIT").fetchall()  # the lock stays, and a copy can be made
                 return
         except (sqlite3.Error, MemoryError) as error:
             typed = translate(error, str(path), "its removal")

@@ -96,8 +96,8 @@ class SqliteEngine:
     def beside(self, name: str) -> str:
         return MEMORY if self.memory else str(self.path.with_name(name))
 
-    async def is_beside(self, name: str) -> bool:
-        return not self.memory and files.size(self.path.with_name(name)) > 0
+    async def which_beside(self, name: str) -> str | None:
+        return None if self.memory else files.which(self.path.with_name(name))
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < library.OLDEST:
@@ -121,15 +121,18 @@ class SqliteEngine:
                 self._permits.release()
 
     async def remove(self, aside: str | None = None) -> None:
-        del aside
         self._check()
         await outlast(self._let_go())
         if self.memory:
             return
         async with self._opening:
             connection = await self._connect()
+            making = Backup(self.name, Path(aside), None) if aside is not None else None
+            removing = partial(
+                remove, path=self.path, timeout=self._lock_timeout, copy=making.make if making else None
+            )
             try:
-                await outlast(connection.hop(lambda raw: remove(raw, self.path, self._lock_timeout)))
+                await outlast(connection.hop(removing), making.end_early if making else None)
             finally:
                 await outlast(connection.close())
 

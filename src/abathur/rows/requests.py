@@ -10,7 +10,7 @@ from attrs import frozen
 
 from abathur import payload, times
 from abathur.errors import RowConflictError
-from abathur.rows.names import invalid, kind
+from abathur.rows.names import invalid, kind, shown
 from abathur.rows.values import plain_text
 from abathur.script import Script, ScriptFunction, Statement, start
 
@@ -89,7 +89,7 @@ def _answer(request: Request, row: Any) -> Any:
 def conflict(request: Request) -> RowConflictError:
     """The error for a request id that was used for something else."""
     return RowConflictError(
-        f"The request_id '{request.id}' was used for another request",
+        f"The request_id {shown(request.id)} was used for another request",
         "Expected the same request for the same id.",
         "Use a new id for each new request.",
     )

@@ -39,6 +39,10 @@ INBOX: Final = "_INBOX_abathur"
 SCHEMES: Final = ("nats", "tls", "ws", "wss")
 REFUSED: Final = ("authorization violation", "authentication", "permissions violation", "user authentication")
 
+NOT_LET_IN: Final = ("authorization violation", "authentication")
+ENOUGH: Final = 4
+"""Refusals one after another, after which there is no use in trying again."""
+
 
 def _secret(value: Any) -> str:
     return "None" if value is None else "'***'"
@@ -163,6 +167,9 @@ class Connecting:
         self.complaints: list[str] = []
         """What went wrong since it was last looked at, as nats-py says it."""
         self.heard: Callable[[str], None] = lambda _: None
+        self.closed = asyncio.Event()
+        """Set when the connection is over for good: the server does not let the user in any more."""
+        self._refusals = 0
 
     async def connect(self) -> Connection:
         """A connection that comes back by itself when the server does.
@@ -177,6 +184,8 @@ class Connecting:
                     [one.strip() for one in self._access.url.split(",")],
                     name=self._name,
                     error_cb=self._complain,
+                    closed_cb=self._closed,
+                    reconnected_cb=self._reconnected,
                     inbox_prefix=INBOX,
                     connect_timeout=2,
                     reconnect_time_wait=0.25,  # type: ignore[arg-type]  # it sleeps for so many seconds
@@ -209,11 +218,21 @@ class Connecting:
             return NatsRefusedError(server, refused[-1])
         return NatsUnavailableError(server, said[-1] if said else f"no answer within {self._wait:g} s")
 
+    async def _closed(self) -> None:
+        self.closed.set()
+
+    async def _reconnected(self) -> None:
+        self._refusals = 0
+
     async def _complain(self, error: Exception) -> None:
         # Never the arguments of CONNECT: an error of nats-py holds the server's words or the system's.
         said = _words(error)
         self.complaints = [*self.complaints[-20:], said]
         self.heard(said)
+        if any(word in said.lower() for word in NOT_LET_IN):
+            self._refusals += 1
+            if self._refusals >= ENOUGH:
+                self.closed.set()
 
 
 async def settle(connection: Client, patience: float = 10.0) -> None:

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from abathur.database import Database
-from abathur.errors import NatsRefusedError
+from abathur.errors import NatsRefusedError, NatsUnavailableError
 from abathur.service import handlers, handlers_tasks, health
 from abathur.service.connection import place_of, settle
 from abathur.service.discovery import Discovery
@@ -88,6 +88,10 @@ class Running:
             self.dispatcher.start()
             await self._subscribe()
             await settle(connection)
+        except NatsUnavailableError:
+            if said := complaints():  # it may not ask JetStream
+                raise NatsRefusedError(place, said[-1]) from None
+            raise
         except nats.js.errors.APIError as error:
             raise NatsRefusedError(place, f"JetStream says {error.description!r}") from None
         except nats.errors.Error as error:

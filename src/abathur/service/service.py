@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from abathur import maintenance
 from abathur.database import Database
-from abathur.errors import LifecycleError
+from abathur.errors import LifecycleError, NatsRefusedError
 from abathur.service.connection import Connecting, keep_alive, masked, place_of, refuse_unprotected
 from abathur.service.dispatch import INBOXES
 from abathur.service.ending import SERVER_AWAY
@@ -74,6 +74,7 @@ class DatabaseService:
         self._lock = asyncio.Lock()
         self._connection: Client | None = None
         self._running: Running | None = None
+        self._connecting: Connecting | None = None
 
     def _new_database(self) -> Database:
         given = self._given.database
@@ -169,6 +170,7 @@ class DatabaseService:
         assert self._given.access is not None  # noqa: S101  # there is one or the other
         connecting = Connecting(self._given.access, name=f"abathur database service {self.prefix}")
         connecting.heard = _heard
+        self._connecting = connecting
         self._connection = await connecting.connect()
         return connecting
 
@@ -190,6 +192,20 @@ class DatabaseService:
             if not isinstance(self._given.database, Database):
                 self._used = True
                 await self._db.close()
+
+    async def failed(self) -> None:
+        """Wait until the service cannot go on by itself, and raise why. For whoever supervises it.
+
+        A server that goes away is waited for. One that throws the user out, because its credentials have
+        expired, say, is not tried again: raises NatsRefusedError.
+        """
+        connecting = self._connecting
+        if connecting is None:  # the connection is somebody else's
+            await asyncio.Event().wait()
+        else:
+            await connecting.closed.wait()
+            said = connecting.complaints[-1] if connecting.complaints else "it has closed the connection"
+            raise NatsRefusedError(masked(self._given.access.url if self._given.access else ""), said)
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -133,6 +133,12 @@ class NatsServer:
             self.stop()
         self.start()
 
+    def reconfigure(self, config: str) -> None:
+        """Replace the further settings while it runs."""
+        self._config = config
+        (self.place / "server.conf").write_text(self._settings())
+        _signal(self.pid, signal.SIGHUP)
+
     def pause(self) -> None:
         """Let it answer nothing, with its connections open, until `resume`."""
         _signal(self.pid, signal.SIGSTOP)
