@@ -18,6 +18,7 @@ from abathur.service import envelope
 from abathur.service.ending import end, is_cancelled
 from abathur.service.envelope import Refused
 from abathur.service.limits import Limits
+from abathur.service.subjects import changes
 
 log = logging.getLogger("abathur.service")
 
@@ -49,8 +50,11 @@ class Counted:
 
 @define(eq=False)
 class Once:
-    """Whether a request was answered before what it asked for was done."""
+    """A request that is worked on, and whether it was answered before what it asked for was done."""
 
+    msg: Msg
+    counted: Counted
+    began: int
     said: bool = False
 
 
@@ -75,6 +79,7 @@ class Dispatcher:
         self._waiting: asyncio.Queue[tuple[Msg, Answer, Counted, int]] = asyncio.Queue(limits.waiting)
         self._workers: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Task[None]] = set()
+        self._at_work: set[Once] = set()
         self._ended = False
         self.busy = 0
         """Requests that are worked on."""
@@ -116,13 +121,23 @@ class Dispatcher:
     async def drain(self, patience: float) -> None:
         """Answer what was taken, then end. Who waits for a task is told to come again."""
         self._ended = True
-        await end(list(self._waits))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await self._waiting.join()
-        left = [*self._workers, *self._waits]
-        self._workers = []
-        await end(left)
+        try:
+            await end(list(self._waits))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._waiting.join()
+        finally:
+            while not self._waiting.empty():
+                msg, _, counted, began = self._waiting.get_nowait()
+                self._waiting.task_done()
+                await self._say(msg, counted, began, _STOPPING)
+            for one in [one for one in self._at_work if not one.said]:
+                # The database decides about a write in its own time, and is waited for; whoever asked is not.
+                one.said = True
+                await self._say(one.msg, one.counted, one.began, _open(one.msg))
+            left = [*self._workers, *self._waits]
+            self._workers = []
+            await end(left)
 
     async def _work(self) -> None:
         while not is_cancelled():
@@ -141,27 +156,28 @@ class Dispatcher:
             await self._say(msg, counted, began, envelope.failure("TIMEOUT", words))
             return
         # A database is waited for until it is known what became of a write; whoever asked is told in time.
-        once = Once()
-        late = asyncio.get_running_loop().call_later(left, self._too_late, once, msg, counted, began, seconds)
+        once = Once(msg, counted, began)
+        self._at_work.add(once)
+        late = asyncio.get_running_loop().call_later(left, self._too_late, once, seconds)
         try:
             async with asyncio.timeout(left) as limit:
                 said = envelope.success(await answer(msg))
         except asyncio.CancelledError:
             if not once.said:
-                words = "The service is stopping. Try again."
-                await self._say(msg, counted, began, envelope.failure("UNAVAILABLE", words))
+                await self._say(msg, counted, began, _open(msg))
             raise
         except Exception as error:  # noqa: BLE001  # whoever asked gets an answer, and the log the error
             is_late = isinstance(error, TimeoutError) and limit.expired()
             said = _late(seconds) if is_late else envelope.refusal(error, _place(msg))
         finally:
             late.cancel()
+            self._at_work.discard(once)
         if not once.said:
             await self._say(msg, counted, began, said)
 
-    def _too_late(self, once: Once, msg: Msg, counted: Counted, began: int, seconds: float) -> None:
+    def _too_late(self, once: Once, seconds: float) -> None:
         once.said = True
-        telling = asyncio.create_task(self._say(msg, counted, began, _late(seconds)))
+        telling = asyncio.create_task(self._say(once.msg, once.counted, once.began, _late(seconds)))
         self._waits.add(telling)
         telling.add_done_callback(self._waits.discard)
 
@@ -176,7 +192,8 @@ class Dispatcher:
         if not msg.reply.startswith(self._inboxes):
             log.warning("%s: asked for an answer to %r, which is no inbox", _place(msg), msg.reply[:100])
             return
-        raw = envelope.encode(said, self._connection.max_payload - ROOM)
+        most = self._connection.max_payload - ROOM
+        raw = envelope.encode(said, most, wrote=changes(msg.subject))
         try:
             await self._connection.publish(msg.reply, raw)
         except (nats.errors.Error, OSError) as error:
@@ -185,6 +202,14 @@ class Dispatcher:
 
 
 _STOPPING: Final = envelope.failure("UNAVAILABLE", "The service is stopping. Try again.")
+
+
+def _open(msg: Msg) -> dict[str, Any]:
+    """The answer to a request that was begun when the service stops."""
+    if not changes(msg.subject):
+        return _STOPPING
+    words = "The service is stopping. Whether it was done is open: look, or repeat it."
+    return envelope.failure("UNAVAILABLE", words)
 
 
 def _late(seconds: float) -> dict[str, Any]:

@@ -169,16 +169,20 @@ class Running:
         def left() -> float:
             return max(deadline - time.monotonic(), 0.1)
 
-        await asyncio.gather(*(let_go(one, left()) for one in self._subscriptions))
-        await self.events.stop(left())
-        if self.outbox is not None:
-            await self.outbox.stop()
-        await self.dispatcher.drain(left())
-        if self._work:
-            await asyncio.wait(self._work, timeout=left())
-        await end([*self._watchers, *self._work])
-        if self._discovery is not None:
-            await self._discovery.end(left())
+        try:
+            await asyncio.gather(*(let_go(one, left()) for one in self._subscriptions))
+            await self.events.stop(left())
+            if self.outbox is not None:
+                await self.outbox.stop()
+            await self.dispatcher.drain(left())
+            if self._work:
+                await asyncio.wait(self._work, timeout=left())
+        finally:  # also when it is cancelled
+            await self.dispatcher.drain(0)
+            await end([*self._watchers, *self._work])
+            await self.events.stop(0)
+            if self._discovery is not None:
+                await self._discovery.end(left())
         with contextlib.suppress(*SERVER_AWAY):
             if self.connection.is_connected:
                 await settle(self.connection, max(left(), 1.0))  # the answers are on their way

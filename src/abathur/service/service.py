@@ -186,12 +186,14 @@ class DatabaseService:
                 await running.stop(patience)
         finally:
             connection, self._connection = self._connection, None
-            if connection is not None and connection is not self._given.connection:
-                with contextlib.suppress(*SERVER_AWAY):
-                    await connection.close()
-            if not isinstance(self._given.database, Database):
-                self._used = True
-                await self._db.close()
+            try:
+                if connection is not None and connection is not self._given.connection:
+                    with contextlib.suppress(*SERVER_AWAY):
+                        await connection.close()
+            finally:
+                if not isinstance(self._given.database, Database):
+                    self._used = True
+                    await self._db.close()
 
     async def failed(self) -> None:
         """Wait until the service cannot go on by itself, and raise why. For whoever supervises it.
