@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from abathur.service import envelope
+from abathur.service.body import too_large
 from abathur.service.ending import end, is_cancelled
 from abathur.service.envelope import Refused
 from abathur.service.limits import Limits
@@ -25,6 +26,8 @@ log = logging.getLogger("abathur.service")
 INBOXES: Final = ("_",)
 """How subjects begin to which an answer is sent. A reply subject is chosen by whoever asks: an answer that
 went to a request's subject would be a request in the service's name, in another plugin's namespace."""
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of requests that wait for their turn; those beyond are RATE_LIMITED, as those beyond `waiting`."""
 ROOM: Final = 256
 """Bytes of a message that are left to its headers and the protocol."""
 
@@ -80,6 +83,7 @@ class Dispatcher:
         self._workers: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Task[None]] = set()
         self._at_work: set[Once] = set()
+        self._bytes = 0
         self._ended = False
         self.busy = 0
         """Requests that are worked on."""
@@ -97,11 +101,16 @@ class Dispatcher:
         if self._ended:
             await self._say(msg, counted, time.perf_counter_ns(), _STOPPING)
             return
-        try:
-            self._waiting.put_nowait((msg, answer, counted, time.perf_counter_ns()))
-        except asyncio.QueueFull:
-            many = f"{self._limits.waiting:,} requests are waiting already. Try again later."
-            await self._say(msg, counted, time.perf_counter_ns(), envelope.failure("RATE_LIMITED", many))
+        began, size = time.perf_counter_ns(), len(msg.data)
+        if size > self._limits.body:  # it is not kept until its turn comes
+            refused = too_large(msg.data, self._limits.body)
+            await self._say(msg, counted, began, envelope.refusal(refused, _place(msg)))
+        elif self._waiting.full() or self._bytes + size > MOST_BYTES:
+            many = f"{self._waiting.qsize():,} requests are waiting already. Try again later."
+            await self._say(msg, counted, began, envelope.failure("RATE_LIMITED", many))
+        else:
+            self._bytes += size
+            self._waiting.put_nowait((msg, answer, counted, began))
 
     async def offer_wait(self, msg: Msg, answer: Answer, counted: Counted) -> None:
         """Take a message whose answer may be a long time in coming: it takes up no worker."""
@@ -129,6 +138,7 @@ class Dispatcher:
         finally:
             while not self._waiting.empty():
                 msg, _, counted, began = self._waiting.get_nowait()
+                self._bytes -= len(msg.data)
                 self._waiting.task_done()
                 await self._say(msg, counted, began, _STOPPING)
             for one in [one for one in self._at_work if not one.said]:
@@ -142,6 +152,7 @@ class Dispatcher:
     async def _work(self) -> None:
         while not is_cancelled():
             msg, answer, counted, began = await self._waiting.get()
+            self._bytes -= len(msg.data)
             self.busy += 1
             try:
                 await self._answer(msg, answer, counted, began, self._limits.timeout)
