@@ -34,8 +34,7 @@ LOOK_EVERY: Final = 0.25
 """Seconds between two looks whether the connection was lost meanwhile, and the request with it."""
 MOST_WAITING: Final = 10_000
 MOST_BYTES: Final = 64 * 1024 * 1024
-"""Events, and their bytes, that wait for the database where there is no stream to wait in; those beyond are
-lost."""
+"""Events, and their bytes, that wait for the database where there is no stream to wait in; more are lost."""
 FLOOR_EVERY: Final = 60.0
 """Seconds after which the database is told again what will not be delivered any more."""
 TROUBLE: Final = (nats.errors.Error, OSError, TimeoutError)
@@ -50,7 +49,7 @@ class Intake:
     refused: int = 0
     batches: int = 0
     lost: int = 0
-    """Without a stream: those that came when too many were waiting, or that could not be stored at the end."""
+    """Without a stream: those that came when too many were waiting, or that could not be stored at last."""
     down: bool = False
     """Whether events cannot be taken at the moment."""
     mode: str = "none"

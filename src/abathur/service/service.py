@@ -199,13 +199,16 @@ class DatabaseService:
         """Wait until the service cannot go on by itself, and raise why. For whoever supervises it.
 
         A server that goes away is waited for. One that throws the user out, because its credentials have
-        expired, say, is not tried again: raises NatsRefusedError.
+        expired, say, is not tried again: raises NatsRefusedError. One that has come back without asking for
+        credentials, where others reach it, is left: raises UnprotectedServerError.
         """
         connecting = self._connecting
         if connecting is None:  # the connection is somebody else's
             await asyncio.Event().wait()
         else:
             await connecting.closed.wait()
+            if connecting.reason is not None:
+                raise connecting.reason
             said = connecting.complaints[-1] if connecting.complaints else "it has closed the connection"
             raise NatsRefusedError(masked(self._given.access.url if self._given.access else ""), said)
 
