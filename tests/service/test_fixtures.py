@@ -61,6 +61,11 @@ async def test_a_schema_that_is_refused_fails_with_the_services_own_message(sche
         await schema_registered([])
 
 
+async def test_a_test_may_stop_the_service(database_service: Any) -> None:
+    await database_service.stop()
+    assert not database_service.is_running
+
+
 @pytest.mark.parametrize("plugin", ["anyio", "asyncio"])
 def test_the_fixtures_work_under_each_plugin(tmp_path: Path, plugin: str) -> None:
     (tmp_path / "test_it.py").write_text(TESTS.replace("MARK", plugin))
