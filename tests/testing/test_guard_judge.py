@@ -75,6 +75,20 @@ def test_in_an_allowed_directory_only_what_is_stamped_production_is_kept_as_it_i
         assert refused is None or "a stamp tells more" in refused.why
 
 
+# -- where the temporary directory itself is the project ----------------------------------------
+
+
+def test_in_a_temporary_directory_that_is_the_project_only_what_tests_make_is_theirs(place):
+    judge = place.judge(temporary=[str(place.root)])
+    make_database(place.root / "dev.db")
+    assert judge.opening(str(place.root / "dev.db"))
+    assert judge.removing(str(place.root / "dev.db"))
+    assert judge.opening(str(place.root / "new.db"))
+    for name in ("pytest-of-me/pytest-0/a.db", "tmp1234/a.db", "abathur-postgres-1/a.db"):
+        assert judge.opening(str(place.root / name)) is None
+    assert judge.opening(str(place.temporary / "a.db")) is None
+
+
 # -- what goes along with a directory -----------------------------------------------------------
 
 

@@ -85,6 +85,15 @@ def test_the_header_says_what_is_guarded(project):
     assert "abathur guard: block, 2 protected databases" in project.pytest().text
 
 
+def test_there_is_a_guard_also_where_the_temporary_directory_is_the_project(project):
+    project.add("test_it.py", "def test_it():" + OPENS.replace("\n", "\n    "))
+    opens = "sqlite3.connect(tmp_path / 'a.db').close()"
+    project.add("test_own.py", f"import sqlite3\ndef test_own(tmp_path):\n    {opens}\n")
+    run = project.pytest(TMPDIR=str(project.root))
+    assert run.outcomes == {"test_it": {"ERROR", "PASSED"}, "test_own": {"PASSED"}}, run.text
+    assert project.is_untouched()
+
+
 def test_a_named_database_is_protected_also_in_a_temporary_directory(project):
     for name in ("named.db", "pattern-1.db", "free.db"):
         make_database(project.temporary / name)

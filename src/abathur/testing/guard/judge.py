@@ -18,6 +18,9 @@ _TOOLS = ("coverage.sqldata", "coverage.sqlitedb", "testmon.db", "_hypothesis_da
 _TOOL_FILES = (".coverage", ".testmondata")
 """How the names of such databases begin, for programs that are started with them."""
 
+_OF_TESTS = ("pytest-of-", "abathur-postgres-", "tmp")
+"""How the names begin of what pytest, our fixtures and `tempfile` make in a temporary directory."""
+
 Identity = tuple[int, int]
 
 
@@ -36,7 +39,10 @@ class Judge:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         areas = {path.rstrip("/") + "/": True for path in settings.temporary}
-        areas.setdefault(settings.root.rstrip("/") + "/", False)
+        root = settings.root.rstrip("/") + "/"
+        if root in areas:  # tests were started in it, or lie in it themselves
+            areas.update((root + beginning, True) for beginning in _OF_TESTS)
+        areas[root] = False
         self._areas = sorted(areas.items(), key=lambda area: -len(area[0]))
         self._marked: tuple[str, ...] = settings.marked
         self._known = set(settings.known)
