@@ -149,6 +149,17 @@ async def test_a_database_that_another_process_has_open_is_not_dropped_under_it(
     ]
 
 
+async def test_a_drop_lets_the_others_come_to_an_end(file, make_db):
+    db, other = await make_db(), await make_db(lock_timeout=0.5)
+    await filled(other)
+    dropping = asyncio.create_task(db.drop())
+    await asyncio.sleep(0.2)
+    await filled(other)
+    await other.close()
+    assert (await dropping).existed
+    assert not file.exists()
+
+
 @pytest.mark.parametrize("environment", ["production", "development"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_under_pytest_nothing_but_a_test_database_is_destroyed_whatever_is_allowed(

@@ -32,9 +32,8 @@ def remove(raw: sqlite3.Connection, path: Path, timeout: float, copy: Copy | Non
     `copy` raises, and then nothing was removed.
     """
     lock = SideLock(path, timeout)
-    lock.acquire()
     try:
-        _be_alone(raw, path, timeout)
+        _be_alone(raw, path, timeout, lock)
         if copy is not None:
             copy(raw)
         try:
@@ -48,11 +47,15 @@ def remove(raw: sqlite3.Connection, path: Path, timeout: float, copy: Copy | Non
         lock.close()
 
 
-def _be_alone(raw: sqlite3.Connection, path: Path, timeout: float) -> None:
-    """Lock the file, which nobody else can have open, until the connection is closed."""
+def _be_alone(raw: sqlite3.Connection, path: Path, timeout: float, lock: SideLock) -> None:
+    """Take the side lock, and lock the file, which nobody else can have open, until the connection is closed.
+
+    Between two tries the side lock is free: those that are waited for need it to come to an end.
+    """
     deadline = time.monotonic() + timeout
     raw.execute("PRAGMA busy_timeout=0").fetchall()
     while True:
+        lock.acquire()
         try:
             # The mode that it is in is answered, if it cannot be changed.
             if raw.execute("PRAGMA journal_mode=DELETE").fetchone()[0] != "wal":
@@ -64,6 +67,7 @@ def _be_alone(raw: sqlite3.Connection, path: Path, timeout: float) -> None:
             typed = translate(error, str(path), "its removal")
             if not isinstance(typed, LockTimeoutError):
                 raise typed from error
+        lock.release()
         if time.monotonic() >= deadline:
             raise LockTimeoutError(str(path), timeout, None)
         time.sleep(PAUSE)
