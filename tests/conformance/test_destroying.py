@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from abathur import Database
-from abathur.destroying import own_names
+from abathur.destroying import own_names, schema_aside
 from abathur.errors import (
     ConstraintError,
     LockTimeoutError,
@@ -267,6 +267,20 @@ async def a_task_is_in(url: str, backup: str) -> None:
         await raw.execute(f'DROP SCHEMA "{backup}" CASCADE')
     finally:
         await raw.close()
+
+
+@pytest.mark.parametrize("schema", ["abathur", "a" * 63, "\u00e4" * 31, "\U0001f41c" * 15])
+def test_the_name_of_a_schema_that_is_kept_is_not_cut_by_the_server(schema):
+    ending = "_before_prune_20260131t093000123456z"
+    kept = schema_aside(schema, ending)
+    assert kept.endswith(ending)
+    assert len(kept.encode()) <= 63
+    assert schema.startswith(kept.removesuffix(ending))
+
+
+def test_a_dot_in_the_name_of_a_database_begins_no_schema():
+    db = Database("postgresql://localhost/my.app")
+    assert db._aside("drop").startswith("abathur_before_drop_")
 
 
 LATE = """
