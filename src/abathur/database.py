@@ -343,6 +343,11 @@ class Database(Destroying):
         return await space.give_back(self._engine, progress)
 
     @property
+    def actor(self) -> str:
+        """Who does it, for the audit trail."""
+        return self._actor
+
+    @property
     def name(self) -> str:
         """The path or URL, for messages; never with a password."""
         return self._engine.name

@@ -117,7 +117,7 @@ class World:
             return set(self.db.projects._stores._open)
         listed = {one.database_name for one in await self.db.projects.list(limit=1000)}
         if self.db.name.startswith("postgresql://"):
-            return {name for name in listed if await self.db.engine.is_beside(name)}
+            return {name for name in listed if await self.db.engine.which_beside(name)}
         registry = Path(self.db.name)
         beside = {path.name for path in registry.parent.iterdir() if path.is_file()}
         return {name for name in beside if not name.endswith(("-wal", "-shm", "-lock"))} - {registry.name}

@@ -407,6 +407,8 @@ async def test_a_root_that_is_not_there_fails_and_keeps_its_index(world):
             await asyncio.sleep(0.02)
         await asyncio.sleep(0.1)
     assert [hit.path for hit in await world.db.projects.search("word", job.project_id)] == ["a.txt"]
+    assert "trying again: " in (message := (await world.db.projects.indexing(again)).message)
+    assert "is not there" in message
     away.rename(place)
     plan = (await world.db.tasks.list(agent_type="abathur.index.plan", newest_first=True))[0]
     assert "is not there" in str(plan.error)

@@ -111,6 +111,43 @@ async def test_a_store_that_was_deleted_is_an_error_here_and_in_a_new_process(wo
     assert [one.level for one in await world.db.projects.doctor()] == ["ok"]
 
 
+async def test_a_store_that_another_process_has_made_anew_is_the_one_that_is_written_to(world, processes):
+    found = await world.here(world.repository())
+    old = await world.db.projects.store(found.project_id)
+    await old.tasks.enqueue("lost with the old one")
+    other = await world.again()
+    await other.projects.store(found.project_id)
+    for number in range(2):
+        await world.destroy_store(found.database_name)
+        await other.projects.repair(found.project_id)
+        there = await other.projects.store(found.project_id)
+        task = await there.tasks.enqueue(f"kept {number}")
+        if number:  # whoever repairs it finds that it is there, and not that which is open
+            assert (await world.db.projects.repair(found.project_id)).done == ()
+        store = await world.db.projects.store(found.project_id)
+        assert store is not old
+        assert [one.id for one in await store.tasks.list()] == [task.id]
+        await store.tasks.enqueue("also kept")
+        assert len(await there.tasks.list()) == 2
+        with pytest.raises(DatabaseClosedError):
+            await old.tasks.enqueue("to nowhere")
+        old = store
+        assert await world.db.projects.store(found.project_id) is store
+
+
+async def test_a_store_in_whose_place_a_backup_was_put_is_opened_anew(world, file):
+    found = await world.here(world.repository())
+    path = file.with_name(found.database_name)
+    store = await world.db.projects.store(found.project_id)
+    task = await store.tasks.enqueue("in the backup")
+    await store.backup(path.with_suffix(".copy"))
+    await store.tasks.enqueue("after it")
+    await world.destroy_store(found.database_name)
+    path.with_suffix(".copy").rename(path)
+    again = await world.db.projects.store(found.project_id)
+    assert [one.id for one in await again.tasks.list()] == [task.id]
+
+
 async def test_a_store_that_was_put_back_is_found_again(world, file):
     found = await world.here(world.repository())
     path = file.with_name(found.database_name)

@@ -83,7 +83,7 @@ class Registry:
         """Every store that there is, also one that no project has."""
         if self.url.startswith("postgresql"):
             listed = await db.projects.list(limit=1000)
-            return {one.database_name for one in listed if await db.engine.is_beside(one.database_name)}
+            return {one.database_name for one in listed if await db.engine.which_beside(one.database_name)}
         files = {path.name for path in Path(self.url).parent.iterdir() if path.is_file()}
         return {name for name in files if not name.endswith(("-wal", "-shm", "-lock"))} - {"agents.db"}
 
@@ -362,6 +362,6 @@ async def test_two_who_race_on_a_server_get_one_project_in_every_order_of_their_
             number += STRIDE
         listed = await one.projects.list(limit=1000)
         assert len(listed) == len({root.path for project in listed for root in project.roots})
-        assert all([await one.engine.is_beside(project.database_name) for project in listed])
+        assert all([await one.engine.which_beside(project.database_name) for project in listed])
         await remove_stores(one)
     figure(f"P2: two transactions in {len(listed)} orders of their statements: one project each")

@@ -52,6 +52,13 @@ def test_gitignore_files_count_where_they_lie_and_below(root):
     assert skipped(root) == {"ignored": 4}  # a.log, build, c.txt, d.txt
 
 
+@pytest.mark.parametrize("line", ["!", "a\\", "\\", "[z-a].txt", "b[", "!\\"])
+def test_a_line_that_is_no_pattern_matches_nothing_and_the_others_count(root, line):
+    put(root, "a", "a\\", "z.txt", "x.log")
+    put(root, ".gitignore", text=f"*.log\n{line}\n/z.txt\n")
+    assert found(root) == [".gitignore", "a", "a\\"]
+
+
 def test_an_ignored_directory_is_not_entered_so_nothing_in_it_comes_back(root):
     put(root, "out/keep.py", "out/.gitignore", text="!keep.py\n")
     put(root, ".gitignore", text="out/\n!out/keep.py\n")

@@ -58,8 +58,11 @@ class Engine(Protocol):
         A file in the same directory; a schema of the same database on a server; for one in memory, memory.
         """
 
-    async def is_beside(self, name: str) -> bool:
-        """Whether there is anything in that database; always False for memory."""
+    async def which_beside(self, name: str) -> str | None:
+        """What tells that database from any other that is called so later; None if there is nothing in it.
+
+        Always None for memory.
+        """
 
     async def exists(self) -> bool:
         """Whether there is anything to inspect; False for a file that is missing or empty."""

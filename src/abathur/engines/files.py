@@ -109,6 +109,17 @@ def publish(partial: Path, fd: int, target: Path) -> None:
         os.close(directory)
 
 
+def which(path: Path) -> str | None:
+    """``device:inode`` of a file that has something in it, without opening it; None if there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise translate_os(error, str(path)) from error
+    return f"{found.st_dev}:{found.st_ino}" if found.st_size else None
+
+
 def size(path: Path) -> int:
     """The file's size in bytes, without opening it; 0 if there is none."""
     try:

@@ -47,7 +47,7 @@ OLDEST: Final = 15
 POLL_EVERY: Final = 5.0
 """Seconds between two looks, where notifications do not come through (a pooler between, say)."""
 EXISTS: Final = """
-SELECT has_schema_privilege(n.oid, 'USAGE') AS may_use,
+SELECT n.oid, has_schema_privilege(n.oid, 'USAGE') AS may_use,
        EXISTS (SELECT 1 FROM pg_class AS c
                WHERE c.relnamespace = n.oid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')) AS has_any
 FROM pg_namespace AS n WHERE n.nspname = $1
@@ -152,18 +152,18 @@ class PostgresEngine:
     def beside(self, name: str) -> str:
         return evolve(self._options.server, schema=name).address
 
-    async def is_beside(self, name: str) -> bool:
-        return await self._has(name)
+    async def which_beside(self, name: str) -> str | None:
+        return await self._which(name)
 
     async def exists(self) -> bool:
-        return await self._has(self._options.server.schema)
+        return await self._which(self._options.server.schema) is not None
 
-    async def _has(self, schema: str) -> bool:
+    async def _which(self, schema: str) -> str | None:
         pool, _ = self._ready()
         found = await pool.read(lambda raw: _fetchrow(raw, EXISTS, schema))
         if found is not None and not found["may_use"]:  # its tables would look as if they were not there
             raise AccessDeniedError(self.name, f"permission denied for schema {schema}")
-        return found is not None and bool(found["has_any"])
+        return str(found["oid"]) if found is not None and found["has_any"] else None
 
     # -- transactions --------------------------------------------------------------------------
 

@@ -96,8 +96,8 @@ class SqliteEngine:
     def beside(self, name: str) -> str:
         return MEMORY if self.memory else str(self.path.with_name(name))
 
-    async def is_beside(self, name: str) -> bool:
-        return not self.memory and files.size(self.path.with_name(name)) > 0
+    async def which_beside(self, name: str) -> str | None:
+        return None if self.memory else files.which(self.path.with_name(name))
 
     async def open(self) -> None:
         if sqlite3.sqlite_version_info < library.OLDEST:

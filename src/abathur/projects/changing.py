@@ -6,9 +6,9 @@ from attrs import frozen
 
 from abathur import ids, payload
 from abathur.errors import CopiedProjectError, ProjectConfigError
-from abathur.projects import claim, config, names, publish
+from abathur.projects import claim, config, names, publish, reading
 from abathur.projects.config import Place
-from abathur.projects.decision import Event
+from abathur.projects.decision import Earlier, Event
 from abathur.projects.looking import Directory, Looking
 from abathur.projects.publish import Published
 from abathur.projects.registrar import fact, note_published
@@ -63,9 +63,10 @@ class Changing(Looking[StoreT]):
         with self._reached():
             found = await self._registrar.completed(await self._one(project))
             place = config.place(config.real(directory))
-            others = [root.path for root in found.roots if root.path != place.root]
             if place.config is not None and place.config.strict_mode:
-                copies = [path for path in others if fact(path, place.directory, found.id) == "copy"]
+                rows = await self._engine.read(reading.roots_of, found.id)
+                others = [Earlier.of(row) for row in rows if row["root"] != place.root]
+                copies = [one.root for one in others if fact(one, place.directory, found.id) == "copy"]
                 if copies:
                     raise CopiedProjectError(found.id, place.root, copies)
             if place.config is None:

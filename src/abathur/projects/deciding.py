@@ -12,7 +12,7 @@ from typing import Any, Final
 from abathur import times
 from abathur.errors import CopiedProjectError, ProjectConfigError, StoreTakenError
 from abathur.projects import names, reading
-from abathur.projects.decision import Decision, Event, Wish
+from abathur.projects.decision import Decision, Earlier, Event, Wish
 from abathur.script import Script, Statement
 
 SEEN_EVERY: Final = 86_400 * times.SECOND
@@ -37,7 +37,7 @@ def decide(wish: Wish, now: int) -> Script[Decision]:
     return (yield from _further_root(wish, row, rooted, steps, now))
 
 
-def _rooted(wish: Wish) -> Script[tuple[Any, tuple[str, ...]]]:
+def _rooted(wish: Wish) -> Script[tuple[Any, tuple[Earlier, ...]]]:
     """What the registry knows of the directory, also by another path of it."""
     if wish.root is None:
         return None, ()
@@ -45,7 +45,7 @@ def _rooted(wish: Wish) -> Script[tuple[Any, tuple[str, ...]]]:
     if rows:
         return rows[0], ()
     others = yield Statement("projects.same_directory", directory=wish.directory, root=wish.root)
-    unsure = tuple(row["root"] for row in others if row["root"] not in wish.facts)
+    unsure = tuple(Earlier.of(row) for row in others if row["root"] not in wish.facts)
     if unsure:
         return None, unsure
     # The number of a directory that was removed is given to another one, so only a look can tell.
@@ -155,7 +155,7 @@ def _seen_again(wish: Wish, row: Any, rooted: Any, steps: list[Statement], now: 
 def _further_root(wish: Wish, row: Any, rooted: Any, steps: list[Statement], now: int) -> Script[Decision]:
     """The id is known, and the directory is not, or as another project's: it was moved, or copied."""
     others = yield from reading.roots_of(row["id"])
-    unsure = tuple(one["root"] for one in others if one["root"] not in wish.facts)
+    unsure = tuple(Earlier.of(one) for one in others if one["root"] not in wish.facts)
     if unsure:
         return Decision(unsure=unsure)
     copies = [one for one in others if wish.facts[one["root"]] == "copy"]

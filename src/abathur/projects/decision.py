@@ -13,6 +13,22 @@ Fact = Literal["same", "gone", "copy"]
 """What another root is: this directory by another path, no longer the project's, or still there."""
 
 
+@frozen
+class Earlier:
+    """Another root, as the registry knows it."""
+
+    root: str
+    directory: str
+    """``device:inode`` when it was seen last."""
+    persisted: bool
+    """Whether its configuration had the id."""
+
+    @classmethod
+    def of(cls, row: Any) -> Earlier:
+        """That of a row."""
+        return cls(row["root"], row["directory"], bool(row["persisted"]))
+
+
 @frozen(kw_only=True)
 class Wish:
     """Who asks, and what the directory and its configuration say."""
@@ -60,5 +76,5 @@ class Decision:
     reason: str | None = None
     steps: tuple[Statement, ...] = ()
     events: tuple[Event, ...] = ()
-    unsure: tuple[str, ...] = ()
+    unsure: tuple[Earlier, ...] = ()
     """Roots that have to be looked at first."""

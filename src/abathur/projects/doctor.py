@@ -9,7 +9,6 @@ from abathur.engines.base import Engine
 from abathur.errors import ProjectConfigError
 from abathur.models import Finding
 from abathur.projects import config, reading
-from abathur.projects.registrar import fact
 from abathur.projects.stores import Stores
 from abathur.projects.values import Project, Root
 
@@ -86,7 +85,7 @@ def _of_root(project: Project, root: Root) -> Iterator[Finding]:
             found=f"{missing}{why}; it is known by its path alone",
             remedy=f"When it can be written: {remedy}",
         )
-    elif fact(root.path, "", project.id) == "gone":
+    elif found.id != project.id:
         yield Finding(
             code="project-config",
             level="warning",

@@ -23,7 +23,7 @@ from abathur.errors import (
 from abathur.projects import claim, config, names, publish
 from abathur.projects.config import Config, Place
 from abathur.projects.deciding import decide
-from abathur.projects.decision import Decision, Event, Fact, Wish
+from abathur.projects.decision import Decision, Earlier, Event, Fact, Wish
 from abathur.projects.publish import Published
 from abathur.projects.stores import Stores, StoreT
 from abathur.projects.values import Project, Resolution, Tier
@@ -119,8 +119,8 @@ class Registrar(Generic[StoreT]):
             decision: Decision = await run(script, evolve(wish, facts=facts))
             if not decision.unsure:
                 return decision
-            for root in decision.unsure:
-                facts[root] = fact(root, place.directory, wish.id)
+            for one in decision.unsure:
+                facts[one.root] = fact(one, place.directory, wish.id)
         raise RegistryUnavailableError(self._engine.name, "its roots change again and again.")
 
     async def check_free(self, wish: Wish, database_name: str, project_id: str | None) -> None:
@@ -228,23 +228,31 @@ def default_name(root: str) -> str:
     return Path(root).name[: names.LONGEST] or "root"
 
 
-def fact(root: str, directory: str, project_id: str | None) -> Fact:
-    """What another root of a project is, seen from a directory that bears the project's id."""
+def fact(earlier: Earlier, directory: str, project_id: str | None) -> Fact:
+    """What another root of a project is, seen from a directory that bears the project's id.
+
+    One that does not say whose it is, is known by its path, and stays: unless its configuration did say so,
+    and another directory is there by now.
+    """
     try:
-        found = Path(root).stat()
+        found = Path(earlier.root).stat()
     except (FileNotFoundError, NotADirectoryError):
         return "gone"
     except OSError:
         return "copy"  # nobody can say, so nothing is taken from it
-    if f"{found.st_dev}:{found.st_ino}" == directory:
+    identity = f"{found.st_dev}:{found.st_ino}"
+    if identity == directory:
         return "same"
     if not stat.S_ISDIR(found.st_mode):
         return "gone"
     try:
-        path = config.path_of(root)
-        return "copy" if path is not None and config.read(path).id == project_id else "gone"
+        path = config.path_of(earlier.root)
+        has = None if path is None else config.read(path).id
     except ProjectConfigError:
         return "copy"
+    if has is None:
+        return "gone" if earlier.persisted and identity != earlier.directory else "copy"
+    return "copy" if has == project_id else "gone"
 
 
 def _set_state(

@@ -45,6 +45,8 @@ class Stores(Generic[StoreT]):
         self._engine = engine
         self._make = make
         self._open: dict[str, StoreT] = {}
+        self._which: dict[str, str | None] = {}
+        """Of those that are open: which database it was, of all that are called so in the course of time."""
         self._opening: dict[str, asyncio.Lock] = {}
         self._makers = asyncio.Semaphore(AT_A_TIME)
         self._closed = False
@@ -59,7 +61,7 @@ class Stores(Generic[StoreT]):
         self._check()
         if self.in_memory:
             return database_name in self._open
-        return await self._engine.is_beside(database_name)
+        return await self._engine.which_beside(database_name) is not None
 
     async def is_free(self, database_name: str, project_id: str | None) -> bool:
         """Whether a project may have a store of that name: there is none, or it is the project's already."""
@@ -97,7 +99,9 @@ class Stores(Generic[StoreT]):
         async with self._opening.setdefault(database_name, asyncio.Lock()):
             self._check()
             if database_name in self._open:
-                return
+                which = await self._engine.which_beside(database_name)
+                if await self._still_open(database_name, which) is not None:
+                    return
             if not await self.is_free(database_name, project_id):
                 raise StoreTakenError(database_name, await self._whose(database_name), wanted_by)
             async with self._makers:
@@ -117,22 +121,24 @@ class Stores(Generic[StoreT]):
                 await store.close()
 
     async def open(self, database_name: str, project_id: str, name: str) -> StoreT:
-        """The opened store of a project. Raises ProjectDataMissingError or StoreTakenError."""
+        """The opened store of a project. Raises ProjectDataMissingError or StoreTakenError.
+
+        One that another process has put in the place of that which is open is opened instead: what was
+        written to the old one would be lost.
+        """
         async with self._opening.setdefault(database_name, asyncio.Lock()):
             self._check()
-            if not await self.exists(database_name):
-                if (gone := self._open.pop(database_name, None)) is not None:
-                    await gone.close()
-                raise ProjectDataMissingError(project_id, name, self.place(database_name))
-            found = self._open.get(database_name)
-            if found is not None:
+            which = await self._engine.which_beside(database_name)
+            if (found := await self._still_open(database_name, which)) is not None:
                 return found
+            if which is None:
+                raise ProjectDataMissingError(project_id, name, self.place(database_name))
             store = self._make(database_name, project_id)
             try:
                 await self._check_owner(store, database_name, project_id, repr(name))
                 await store.initialize()
                 self._check()  # it may have been closed meanwhile
-                self._open[database_name] = store
+                self._open[database_name], self._which[database_name] = store, which
             except BaseException:
                 await store.close()
                 raise
@@ -143,6 +149,15 @@ class Stores(Generic[StoreT]):
         async with self._opening.setdefault(database_name, asyncio.Lock()):
             if not self.in_memory and (gone := self._open.pop(database_name, None)) is not None:
                 await gone.close()
+
+    async def _still_open(self, database_name: str, which: str | None) -> StoreT | None:
+        """The store that is open, if it is that one; any other one is closed, for it has no name any more."""
+        found = self._open.get(database_name)
+        if found is not None and not self.in_memory and self._which.get(database_name) != which:
+            del self._open[database_name]
+            await found.close()
+            return None
+        return found
 
     def place(self, database_name: str) -> str:
         """Where a store is, for messages."""

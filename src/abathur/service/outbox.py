@@ -40,6 +40,8 @@ PATIENCE: Final = 10.0
 """Seconds for the server to take a page."""
 PERHAPS: Final = 0.05
 """Seconds after a commit of which it is not known whether it has moved a task."""
+STAND_BY: Final = 1.0
+"""Seconds between two looks of an instance that does not publish, whether it may."""
 LOOK_EVERY: Final = 0.25
 """Seconds between two looks whether the connection was lost meanwhile."""
 MESSAGE_ID: Final = "Nats-Msg-Id"
@@ -51,6 +53,8 @@ class Published:
     """What was published so far by this instance."""
 
     events: int = 0
+    down: bool = False
+    """Whether nothing can be published at the moment."""
     holds: bool = False
     """Whether this instance is the one that publishes."""
 
@@ -68,7 +72,7 @@ class Outbox:
         self._holder = ids.new_id()
         self._moved = asyncio.Event()
         self._sure = False
-        self._stopping = False
+        self._stopped = asyncio.Event()
         self.told = Published()
 
     async def prepare(self) -> None:
@@ -85,8 +89,15 @@ class Outbox:
                 while not (self._stopping or is_cancelled()):
                     try:
                         await self._publish()
-                    except TROUBLE as error:
-                        log.warning("task events cannot be published at the moment: %s", error)
+                    except Exception as error:  # whatever it is, it is tried again
+                        is_known = isinstance(error, TROUBLE)
+                        log.log(
+                            logging.WARNING if is_known else logging.ERROR,
+                            "task events cannot be published at the moment: %s",
+                            error,
+                            exc_info=not is_known,
+                        )
+                        self.told.down = True
                         await asyncio.sleep(pause)
                         pause = min(pause * 2, 5.0)
                     else:
@@ -94,15 +105,28 @@ class Outbox:
 
     async def stop(self) -> None:
         """Publish what is there, then let another instance go on."""
-        self._stopping = True
+        self._stopped.set()
         self._tell()
+
+    @property
+    def _stopping(self) -> bool:
+        return self._stopped.is_set()
+
+    async def _stand_by(self) -> None:
+        """Until nobody else publishes. What is committed meanwhile is no reason to write anything."""
+        while not (self._stopping or is_cancelled()):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STAND_BY):
+                    await self._stopped.wait()
+            if await self._db.read(readers.is_free, self._name, self._holder):
+                return
 
     async def _publish(self) -> None:
         """Hold the reader's row, and publish as long as it is held."""
         held = await self._db.run(readers.hold, self._name, self._holder, LEASE)
         if held is None:
-            self.told.holds = False
-            await self._wait(LEASE / 3)
+            self.told.holds = self.told.down = False
+            await self._stand_by()
             return
         self.told.holds = True
         database = await self._db.read(_database_id)
@@ -121,6 +145,7 @@ class Outbox:
                     if not await self._db.run(readers.advance, held, at, LEASE):
                         log.info("another instance publishes task events now")
                         return
+                self.told.down = False
                 if self._stopping and len(told) < PAGE:
                     return
                 if len(told) < PAGE:

@@ -20,7 +20,7 @@ from abathur.projects.index.values import Hit, IndexingJob, IndexingStatus
 from abathur.projects.stores import StoreT
 from abathur.projects.values import Project, Resolution
 from abathur.script import Row, Script, Statement
-from abathur.states import BLOCKED, CANCELLED, COMPLETED, FAILED, RUNNING, TERMINAL
+from abathur.states import BLOCKED, CANCELLED, COMPLETED, FAILED, RUNNING, SCHEDULED, TERMINAL
 from abathur.tasks import control
 from abathur.tasks.new import integer
 
@@ -218,6 +218,8 @@ def _message(job: IndexingJob, row: Row) -> str:
     if job.skipped:
         counted.append(f"{sum(job.skipped.values()):,} skipped")
     match job.status:
+        case "queued" if row["plan_status"] == SCHEDULED:
+            return f"trying again: {row['plan_error']}"
         case "queued":
             return "waiting for another job" if row["plan_status"] == BLOCKED else "waiting for a runner"
         case "running" if job.changed is None:

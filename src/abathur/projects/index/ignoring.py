@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from attrs import field, frozen
@@ -81,7 +82,23 @@ def _spec(path: str) -> GitIgnoreSpec | None:
         return None
     finally:
         os.close(descriptor)
-    return GitIgnoreSpec.from_lines(text.splitlines())
+    return _compiled(text.splitlines())
+
+
+def _compiled(lines: Sequence[str]) -> GitIgnoreSpec:
+    """The patterns of a file; one that is none matches nothing, as for git, and the others count."""
+    try:
+        return GitIgnoreSpec.from_lines(lines)
+    except (ValueError, re.error):
+        return GitIgnoreSpec.from_lines([line for line in lines if _is_pattern(line)])
+
+
+def _is_pattern(line: str) -> bool:
+    try:
+        GitIgnoreSpec.from_lines([line])
+    except (ValueError, re.error):
+        return False
+    return True
 
 
 def above(root: str, directory: str) -> Ignoring:

@@ -8,6 +8,9 @@ UPDATE audit_readers SET holder = :holder, fence = fence + 1, held_until = :unti
 WHERE name = :name AND (holder = :holder OR held_until <= :now)
 RETURNING last_id, fence
 
+-- free: whether nobody else is the one who reads on.
+SELECT 1 AS free FROM audit_readers WHERE name = :name AND (holder = :holder OR held_until <= :now)
+
 -- advance: say how far it was read, and hold it for longer. Nothing is changed when it is somebody else's.
 UPDATE audit_readers SET last_id = :last_id, held_until = :until, seen_at = :now
 WHERE name = :name AND fence = :fence
