@@ -28,6 +28,8 @@ from abathur.tasks.watch import Watch
 
 TEST: Final = "test"
 PRUNE_ALL: Final = "prune --all"
+LONGEST_NAME: Final = 63
+"""Bytes of a name that a server keeps."""
 ALL: Final = Retention(completed=timedelta(0), failed=timedelta(0), cancelled=timedelta(0))
 
 
@@ -178,8 +180,7 @@ class Destroying:
             return str(path.with_name(f"{path.name}.before-{what}-{_moment()}.db"))
         if "backup" in self._engine.capabilities:
             return None
-        schema = own_names(self._engine.name)[0].partition(".")[2] or "abathur"
-        return f"{schema[:30]}_before_{what}_{_moment().lower()}"
+        return schema_aside(_schema_of(self._engine.name) or "abathur", f"_before_{what}_{_moment().lower()}")
 
     async def _removed(self, aside: str | None) -> None:
         await self._engine.remove(aside)
@@ -217,8 +218,21 @@ def own_names(name: str) -> tuple[str, str]:
         return Path(name).name, name
     parts = urlsplit(name)
     database = parts.path.strip("/") or (parts.username or "")
-    schema = parse_qs(parts.query).get("schema", [""])[0]
+    schema = _schema_of(name)
     return f"{database}.{schema}" if schema else database, name
+
+
+def schema_aside(schema: str, ending: str) -> str:
+    """The name of a schema that keeps what was in another one.
+
+    A server cuts names after 63 bytes, and with them the ending, so it is the beginning that is cut here.
+    """
+    beginning = schema.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore")
+    return beginning + ending
+
+
+def _schema_of(url: str) -> str:
+    return parse_qs(urlsplit(url).query).get("schema", [""])[0]
 
 
 def _moment() -> str:
