@@ -280,6 +280,23 @@ async def test_a_job_that_cannot_be_planned_fails_with_its_reason_and_keeps_nobo
     assert (await indexed(world, there)).indexed == 2
 
 
+async def test_a_job_that_is_retried_after_its_plan_has_failed_takes_no_requests(world):
+    """It waits for a plan that nobody does any more, unless that is retried as well."""
+    place = world.repository()
+    job = await world.db.projects.start_indexing(place)
+    (claim,) = await world.db.tasks.claim("test", agent_types=[PLAN])
+    await world.db.tasks.fail(claim, "the disk is on fire", retry=False)
+    assert (await world.db.tasks.retry(job.id)).status == "blocked"
+    stuck = await world.db.projects.indexing(job)
+    assert (stuck.status, stuck.message) == ("failed", "the disk is on fire")
+    again = await indexed(world, place)
+    assert (again.id != job.id, again.indexed) == (True, 2)
+    await world.db.tasks.retry(claim.task.id)
+    async with working(world.db):
+        await world.db.tasks.wait(job.id, timeout=60)
+    assert (await world.db.projects.indexing(job)).status == "completed"
+
+
 # -- crashes ---------------------------------------------------------------------------------------
 
 

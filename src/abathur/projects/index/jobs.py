@@ -20,7 +20,7 @@ from abathur import payload, times
 from abathur.errors import InvalidInputError
 from abathur.models import Prerequisite
 from abathur.script import Row, Script, Statement
-from abathur.states import COMPLETED, TERMINAL
+from abathur.states import CANCELLED, COMPLETED, FAILED, TERMINAL
 from abathur.tasks import NewTask, dependencies, new_task, reading, submit
 from abathur.tasks.new import Edge
 
@@ -32,6 +32,8 @@ REASONS: Final = ("binary", "unreadable", "other")
 """Why files of a batch were skipped, as its result counts them."""
 AT_A_TIME: Final = 3
 """Jobs that run at the same time; the others are queued."""
+UNDONE: Final = (FAILED, CANCELLED)
+"""How a plan ends without batches."""
 ATTEMPTS: Final = 5
 """Of a plan or a batch: a process that is killed has used one."""
 
@@ -189,9 +191,16 @@ def close(job_id: str, now: int) -> Script[None]:
 
 
 def _open_jobs() -> Script[list[Row]]:
-    """Those that have not ended; of the others it is written down that they have."""
+    """Those that have not ended; of the others it is written down that they have.
+
+    A job whose plan has failed ends with it. One that is retried alone waits for ever, and nobody for it.
+    """
     rows = yield Statement("index_jobs.open")
-    ended = [row["id"] for row in rows if row["status"] is None or row["status"] in TERMINAL]
+    ended = [
+        row["id"]
+        for row in rows
+        if row["status"] is None or row["status"] in TERMINAL or row["plan_status"] in UNDONE
+    ]
     if ended:
         yield Statement("index_jobs.close", rows=[{"id": one} for one in ended])
         yield Statement("index_jobs.forget")
