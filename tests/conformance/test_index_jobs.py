@@ -114,7 +114,22 @@ async def test_jobs_about_the_same_files_go_one_after_the_other(world):
     elsewhere = await world.db.projects.start_indexing(other)
     assert await plans(world) == [src.id, srcs.id, elsewhere.id]
     await end(world, srcs)
+    assert await plans(world) == []  # `src` is about files of the whole as well
+    await end(world, src)
     assert await plans(world) == [whole.id]
+
+
+async def test_a_job_that_is_let_go_leaves_those_behind_it_that_are_about_files_in_work(world):
+    places = [world.repository() for _ in range(4)]
+    started = [await world.db.projects.start_indexing(place) for place in places]
+    again = await world.db.projects.start_indexing(places[0], force=True)
+    assert await plans(world) == [job.id for job in started[:3]]
+    await end(world, started[1])
+    assert await plans(world) == [started[3].id]
+    await end(world, started[3])
+    assert await plans(world) == []  # the first one is still in work
+    await end(world, started[0])
+    assert await plans(world) == [again.id]
 
 
 async def test_all_of_six_jobs_are_done_and_never_more_than_three_at_once(world, monkeypatch):
