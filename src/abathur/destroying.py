@@ -18,7 +18,6 @@ from attrs import frozen
 from abathur.engines.base import Engine, Progress
 from abathur.errors import CorruptDatabaseError, NotADatabaseError, ProtectedDatabaseError, StatementError
 from abathur.purging import copy_aside, purge
-from abathur.rows.api import Rows
 from abathur.schema.declare import Schema
 from abathur.schema.found import Fingerprint
 from abathur.schema.inspect import fingerprint
@@ -29,6 +28,8 @@ from abathur.tasks.watch import Watch
 
 TEST: Final = "test"
 PRUNE_ALL: Final = "prune --all"
+LONGEST_NAME: Final = 63
+"""Bytes of a name that a server keeps."""
 ALL: Final = Retention(completed=timedelta(0), failed=timedelta(0), cancelled=timedelta(0))
 
 
@@ -52,12 +53,12 @@ class Destroying:
     """The part of `Database` that destroys. See docs/testing.md for the rule."""
 
     _engine: Engine
-    _rows: Rows
     _environment: str | None
     _actor: str
     _state: str
     _watch: Watch
     _open: Callable[..., Any]
+    _forget: Callable[[], None]
     initialize: Callable[..., Any]
     declared: Callable[[], Awaitable[tuple[Schema, ...]]]
 
@@ -179,13 +180,12 @@ class Destroying:
             return str(path.with_name(f"{path.name}.before-{what}-{_moment()}.db"))
         if "backup" in self._engine.capabilities:
             return None
-        schema = own_names(self._engine.name)[0].partition(".")[2] or "abathur"
-        return f"{schema[:30]}_before_{what}_{_moment().lower()}"
+        return schema_aside(_schema_of(self._engine.name) or "abathur", f"_before_{what}_{_moment().lower()}")
 
     async def _removed(self, aside: str | None) -> None:
         await self._engine.remove(aside)
         self._state = "open"  # and no more initialized
-        self._rows.forget()
+        self._forget()
         self._watch.elsewhere()
 
     def _destroyed(
@@ -218,8 +218,21 @@ def own_names(name: str) -> tuple[str, str]:
         return Path(name).name, name
     parts = urlsplit(name)
     database = parts.path.strip("/") or (parts.username or "")
-    schema = parse_qs(parts.query).get("schema", [""])[0]
+    schema = _schema_of(name)
     return f"{database}.{schema}" if schema else database, name
+
+
+def schema_aside(schema: str, ending: str) -> str:
+    """The name of a schema that keeps what was in another one.
+
+    A server cuts names after 63 bytes, and with them the ending, so it is the beginning that is cut here.
+    """
+    beginning = schema.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore")
+    return beginning + ending
+
+
+def _schema_of(url: str) -> str:
+    return parse_qs(urlsplit(url).query).get("schema", [""])[0]
 
 
 def _moment() -> str:

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from abathur import Database
-from abathur.destroying import own_names
+from abathur.destroying import own_names, schema_aside
 from abathur.errors import (
     ConstraintError,
     LockTimeoutError,
@@ -149,6 +149,17 @@ async def test_a_database_that_another_process_has_open_is_not_dropped_under_it(
     ]
 
 
+async def test_a_drop_lets_the_others_come_to_an_end(file, make_db):
+    db, other = await make_db(), await make_db(lock_timeout=0.5)
+    await filled(other)
+    dropping = asyncio.create_task(db.drop())
+    await asyncio.sleep(0.2)
+    await filled(other)
+    await other.close()
+    assert (await dropping).existed
+    assert not file.exists()
+
+
 @pytest.mark.parametrize("environment", ["production", "development"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_under_pytest_nothing_but_a_test_database_is_destroyed_whatever_is_allowed(
@@ -256,6 +267,20 @@ async def a_task_is_in(url: str, backup: str) -> None:
         await raw.execute(f'DROP SCHEMA "{backup}" CASCADE')
     finally:
         await raw.close()
+
+
+@pytest.mark.parametrize("schema", ["abathur", "a" * 63, "\u00e4" * 31, "\U0001f41c" * 15])
+def test_the_name_of_a_schema_that_is_kept_is_not_cut_by_the_server(schema):
+    ending = "_before_prune_20260131t093000123456z"
+    kept = schema_aside(schema, ending)
+    assert kept.endswith(ending)
+    assert len(kept.encode()) <= 63
+    assert schema.startswith(kept.removesuffix(ending))
+
+
+def test_a_dot_in_the_name_of_a_database_begins_no_schema():
+    db = Database("postgresql://localhost/my.app")
+    assert db._aside("drop").startswith("abathur_before_drop_")
 
 
 LATE = """
