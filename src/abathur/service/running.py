@@ -220,6 +220,7 @@ class Running:
     def _admit(self, plugin: str | None) -> None:
         """Refuse a plugin that is not served here."""
         if self._plugins is not None and plugin is not None and plugin not in self._plugins:
+            log.warning("a request for the plugin %s was refused: it is not served here", plugin)
             raise Refused("PERMISSION_DENIED", "This plugin is not served here.")
 
 
