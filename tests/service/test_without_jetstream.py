@@ -91,3 +91,20 @@ async def test_bodies_that_wait_for_their_turn_have_a_bound_together(
         codes = {one["error"]["code"] for one in answers if not one["success"]}
         assert codes == {"RATE_LIMITED"}
         assert (await client.ok("tasks.enqueue", asked))["id"]  # nothing of the bound is used up
+
+
+async def test_whoever_has_had_a_stream_does_without_only_when_told(
+    own_server: Callable[..., NatsServer], connected: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.db"
+    server = own_server()
+    async with DatabaseService(server.url, path) as service:
+        await (await connected(server.url)).publish(LINE, line("ida", 1))
+        await stored(service.db, "ida", 1)
+    without = own_server(jetstream=False)
+    with pytest.raises(errors.NatsRefusedError, match="--no-jetstream"):
+        await DatabaseService(without.url, path).start()
+    async with DatabaseService(without.url, path, jetstream=False) as service:
+        assert service.events_mode == "at-most-once"
+    async with DatabaseService(without.url, path, "other") as service:  # which has never had one
+        assert service.events_mode == "at-most-once"

@@ -206,6 +206,12 @@ def _write(ledger: Ledger, streams: dict[str, Stored], now: int) -> Script[None]
     yield from audit.append(ledger.commands)
 
 
+def knows_stream(begin: str) -> Script[bool]:
+    """Whether events were stored of a stream whose name begins so."""
+    rows = yield Statement("chat.knows_stream", begin=begin)
+    return bool(rows)
+
+
 def acknowledge(stream: str, sequence: int, now: int) -> Script[None]:
     """Take all events of a stream up to one for stored."""
     yield from channel.lock()

@@ -68,6 +68,7 @@ Environment:
 @click.option(
     "--nkey", type=click.Path(dir_okay=False, path_type=Path), help="A file with the seed of an nkey."
 )
+@click.option("--no-jetstream", is_flag=True, help="Store events as they come, at most once.")
 @click.option("--no-tasks", is_flag=True, help="Neither enqueue tasks nor tell of their changes.")
 @click.option("-v", "--verbose", is_flag=True, help="Log each request to standard error.")
 @common
@@ -78,6 +79,7 @@ def nats(
     prefix: str,
     creds: Path | None,
     nkey: Path | None,
+    no_jetstream: bool,
     no_tasks: bool,
     verbose: bool,
 ) -> None:
@@ -105,6 +107,14 @@ def nats(
             write(clean(line))
 
     why = asyncio.run(
-        serve_nats(settings, access(url, creds, nkey), prefix, ready, tasks=not no_tasks, echo=verbose)
+        serve_nats(
+            settings,
+            access(url, creds, nkey),
+            prefix,
+            ready,
+            tasks=not no_tasks,
+            echo=verbose,
+            jetstream=False if no_jetstream else None,
+        )
     )
     note(f"Stopped: {why}.")

@@ -23,6 +23,7 @@ async def serve_nats(
     *,
     tasks: bool,
     echo: bool,
+    jetstream: bool | None = None,
 ) -> str:
     """Serve until a signal; returns its name. `ready` is called with a line when requests are answered."""
     stopped: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -40,7 +41,7 @@ async def serve_nats(
         try:
             await refuse_strangers(db)
             await initialize(db)
-            service = DatabaseService(access, db, prefix, tasks=tasks, echo=echo)
+            service = DatabaseService(access, db, prefix, tasks=tasks, echo=echo, jetstream=jetstream)
             starting = asyncio.create_task(service.start())
             first: list[asyncio.Future[Any]] = [starting, stopped]
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)

@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from abathur.chat import record
 from abathur.database import Database
 from abathur.errors import NatsRefusedError, NatsUnavailableError
 from abathur.service import handlers, handlers_tasks, health
@@ -81,6 +82,13 @@ class Running:
             with_streams = jetstream is not False and await has_jetstream(connection)
             if jetstream and not with_streams:
                 raise NatsRefusedError(place, "it has no JetStream for this user")
+            if jetstream is None and not with_streams and await self._had_streams():
+                # The stream may go on taking events elsewhere, and they would be stored twice.
+                raise NatsRefusedError(
+                    place,
+                    "it has no JetStream for this user, though events came from its stream before; "
+                    "to go on without it, say jetstream=False, or --no-jetstream",
+                )
             await (self.events.prepare() if with_streams else self.events.subscribe())
             if self._tasks:
                 self.outbox = Outbox(connection, self._db, self._tree, streams=with_streams)
@@ -107,6 +115,9 @@ class Running:
         self._begin("events", self.events.pull() if with_streams else self.events.take())
         if self.outbox is not None:
             self._begin("outbox", self.outbox.run())
+
+    async def _had_streams(self) -> bool:
+        return await self._db.read(record.knows_stream, f"{self._tree.stream_name}_events@")
 
     async def _try_inbox(self, complaints: Callable[[], list[str]]) -> None:
         """Whether it may hear any answer at all: without that it would wait for JetStream's in vain."""

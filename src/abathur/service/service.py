@@ -34,8 +34,9 @@ class DatabaseService:
 
     nats: a connected client of nats-py, or the URL of a server. database: a Database, a path, a URL, or a
     configuration. prefix: what all subjects begin with. limits: see `Limits`. tasks: whether tasks can be
-    enqueued and looked at, and their events are published. jetstream: None to use it where it is, False to
-    do without, True to refuse a server that has none. inboxes: how the subjects begin to which answers may
+    enqueued and looked at, and their events are published. jetstream: None to use it where it is,
+    and not to do without it any more once events came from it; False to do without, True to refuse a
+    server that has none. inboxes: how the subjects begin to which answers may
     be sent. echo: log each request. plugins: those that are served, else every one. retention: for how long
     tasks are kept that have ended, else for ever.
 

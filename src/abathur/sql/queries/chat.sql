@@ -98,6 +98,10 @@ DELETE FROM abathur_chat_outbound WHERE id <= :last AND status <> 'unsent'
 -- stream: which events of a stream were stored.
 SELECT stored FROM abathur_chat_streams WHERE stream = :stream
 
+-- knows_stream: whether events of a stream whose name begins so were stored.
+SELECT stream FROM abathur_chat_streams
+WHERE substr(stream, 1, length(CAST(:begin AS TEXT))) = CAST(:begin AS TEXT) LIMIT 1
+
 -- set_stream: keep which events of a stream were stored.
 INSERT INTO abathur_chat_streams (stream, stored, at) VALUES (:stream, :stored, :at)
 ON CONFLICT (stream) DO UPDATE SET stored = excluded.stored, at = excluded.at
