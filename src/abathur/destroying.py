@@ -18,7 +18,6 @@ from attrs import frozen
 from abathur.engines.base import Engine, Progress
 from abathur.errors import CorruptDatabaseError, NotADatabaseError, ProtectedDatabaseError, StatementError
 from abathur.purging import copy_aside, purge
-from abathur.rows.api import Rows
 from abathur.schema.declare import Schema
 from abathur.schema.found import Fingerprint
 from abathur.schema.inspect import fingerprint
@@ -54,12 +53,12 @@ class Destroying:
     """The part of `Database` that destroys. See docs/testing.md for the rule."""
 
     _engine: Engine
-    _rows: Rows
     _environment: str | None
     _actor: str
     _state: str
     _watch: Watch
     _open: Callable[..., Any]
+    _forget: Callable[[], None]
     initialize: Callable[..., Any]
     declared: Callable[[], Awaitable[tuple[Schema, ...]]]
 
@@ -186,7 +185,7 @@ class Destroying:
     async def _removed(self, aside: str | None) -> None:
         await self._engine.remove(aside)
         self._state = "open"  # and no more initialized
-        self._rows.forget()
+        self._forget()
         self._watch.elsewhere()
 
     def _destroyed(

@@ -188,8 +188,11 @@ def _read_some(root: str, paths: Sequence[str], known: Mapping[str, tuple[int, s
         part.looked += 1
         found = read(os.path.join(root, path), live=live) if _is_below(root, path) else Reading(None, "gone")
         before = known.get(path)
+        if found.skipped == "unreadable":  # nobody knows what is in it, so what is known stays
+            part.counts["unreadable"] += 1
+            continue
         if not found.sha256:
-            part.counts["other" if found.skipped != "unreadable" else "unreadable"] += found.skipped != "gone"
+            part.counts["other"] += found.skipped != "gone"
             if before is not None:
                 part.removed.append(before[0])
                 part.counts["removed"] += 1

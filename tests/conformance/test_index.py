@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
 from collections.abc import AsyncIterator
@@ -255,6 +256,31 @@ async def test_what_is_gone_leaves_the_index(world):
     (place / "sub" / "c.txt").unlink()
     assert (await indexed(world, place / "sub")).removed == 1
     assert await found(world, place, "some") == ["moved.txt"]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EMFILE])
+async def test_what_cannot_be_read_just_now_stays_in_the_index(world, monkeypatch, code):
+    place = world.repository()
+    put(place, "a.txt", "word first\n")
+    await indexed(world, place)
+    file = put(place, "a.txt", "word second\n", age=30)
+    real, refused = os.open, []
+
+    def refusing(path, *arguments, **options):
+        if path == str(file) and not (code == errno.EMFILE and refused):
+            refused.append(path)
+            raise OSError(code, os.strerror(code))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", refusing)
+    job = await indexed(world, place)
+    monkeypatch.undo()
+    assert (refused, job.removed) == ([str(file)], 0)
+    if code == errno.EACCES:
+        assert job.skipped == {"ignored": 1, "unreadable": 1}
+        assert await found(world, place, "first") == ["a.txt"]
+        await indexed(world, place)  # and it is looked at again
+    assert await found(world, place, "second") == ["a.txt"]
 
 
 async def test_a_part_is_indexed_without_touching_the_rest(world):

@@ -114,7 +114,22 @@ async def test_jobs_about_the_same_files_go_one_after_the_other(world):
     elsewhere = await world.db.projects.start_indexing(other)
     assert await plans(world) == [src.id, srcs.id, elsewhere.id]
     await end(world, srcs)
+    assert await plans(world) == []  # `src` is about files of the whole as well
+    await end(world, src)
     assert await plans(world) == [whole.id]
+
+
+async def test_a_job_that_is_let_go_leaves_those_behind_it_that_are_about_files_in_work(world):
+    places = [world.repository() for _ in range(4)]
+    started = [await world.db.projects.start_indexing(place) for place in places]
+    again = await world.db.projects.start_indexing(places[0], force=True)
+    assert await plans(world) == [job.id for job in started[:3]]
+    await end(world, started[1])
+    assert await plans(world) == [started[3].id]
+    await end(world, started[3])
+    assert await plans(world) == []  # the first one is still in work
+    await end(world, started[0])
+    assert await plans(world) == [again.id]
 
 
 async def test_all_of_six_jobs_are_done_and_never_more_than_three_at_once(world, monkeypatch):
@@ -278,6 +293,23 @@ async def test_a_job_that_cannot_be_planned_fails_with_its_reason_and_keeps_nobo
     assert failed.status == "failed"
     assert "is no directory of the project" in failed.message
     assert (await indexed(world, there)).indexed == 2
+
+
+async def test_a_job_that_is_retried_after_its_plan_has_failed_takes_no_requests(world):
+    """It waits for a plan that nobody does any more, unless that is retried as well."""
+    place = world.repository()
+    job = await world.db.projects.start_indexing(place)
+    (claim,) = await world.db.tasks.claim("test", agent_types=[PLAN])
+    await world.db.tasks.fail(claim, "the disk is on fire", retry=False)
+    assert (await world.db.tasks.retry(job.id)).status == "blocked"
+    stuck = await world.db.projects.indexing(job)
+    assert (stuck.status, stuck.message) == ("failed", "the disk is on fire")
+    again = await indexed(world, place)
+    assert (again.id != job.id, again.indexed) == (True, 2)
+    await world.db.tasks.retry(claim.task.id)
+    async with working(world.db):
+        await world.db.tasks.wait(job.id, timeout=60)
+    assert (await world.db.projects.indexing(job)).status == "completed"
 
 
 # -- crashes ---------------------------------------------------------------------------------------

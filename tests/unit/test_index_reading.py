@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sqlite3
@@ -67,7 +68,7 @@ def test_what_is_no_regular_file_is_not_waited_for(tmp_path):
     assert read(str(tmp_path / "link")).skipped == "special"
     assert read(str(tmp_path)).skipped == "special"
     assert read(str(tmp_path / "nothing")).skipped == "gone"
-    assert read(str(tmp_path / "a" / "below")).skipped == "unreadable"
+    assert read(str(tmp_path / "a" / "below")).skipped == "gone"
     assert time.monotonic() - began < 5
 
 
@@ -75,6 +76,31 @@ def test_a_file_that_cannot_be_read_is_skipped(tmp_path):
     if not os.path.exists("/proc/self/mem"):
         pytest.skip("nothing here that even root cannot read")
     assert read("/proc/self/mem").skipped == "unreadable"
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [(errno.EACCES, "unreadable"), (errno.EIO, "unreadable"), (errno.ELOOP, "special"), (2, "gone")],
+)
+def test_what_is_wrong_with_a_file_is_its_reason(tmp_path, monkeypatch, code, reason):
+    path = put(tmp_path / "a", b"x")
+    _refuse(monkeypatch, code)
+    assert read(path).skipped == reason
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.ENFILE, errno.ENOMEM])
+def test_what_this_process_lacks_is_no_reason_to_skip_a_file(tmp_path, monkeypatch, code):
+    path = put(tmp_path / "a", b"x")
+    _refuse(monkeypatch, code)
+    with pytest.raises(OSError, match=os.strerror(code)):
+        read(path)
+
+
+def _refuse(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refused(*_: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "open", refused)
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 import nats.errors
@@ -111,11 +112,11 @@ async def ensure_events(connection: Client, tree: Tree) -> Stream:
     return Stream(str(config.name), consumer, f"{config.name}@{made.created.isoformat()}")
 
 
-async def ensure_tasks(connection: Client, tree: Tree, statuses: tuple[str, ...]) -> str | None:
-    """The stream that keeps the events of tasks for their readers; a user's own, if there is one.
+async def ensure_tasks(connection: Client, tree: Tree, statuses: tuple[str, ...]) -> frozenset[str]:
+    """The stream that keeps the events of tasks for their readers; or a user's own, of some or all of them.
 
-    Returns the name of the one that takes them, None if there is none. It drops what was published
-    twice within its window, by the message's id.
+    Returns the statuses whose events a stream takes. It drops what was published twice within its window,
+    by the message's id.
     """
     config = StreamConfig(
         name=f"{tree.stream_name}_task_events",
@@ -131,11 +132,13 @@ async def ensure_tasks(connection: Client, tree: Tree, statuses: tuple[str, ...]
     try:
         await _ensure(connection, config)
     except StreamConflictError:
-        try:
-            return await connection.jsm().find_stream_name_by_subject(tree.task_event(statuses[0]))
-        except nats.js.errors.NotFoundError:
-            return None
-    return config.name
+        taken = set()
+        for status in statuses:
+            with contextlib.suppress(nats.js.errors.NotFoundError):
+                await connection.jsm().find_stream_name_by_subject(tree.task_event(status))
+                taken.add(status)
+        return frozenset(taken)
+    return frozenset(statuses)
 
 
 async def _ensure(connection: Client, config: StreamConfig) -> Any:

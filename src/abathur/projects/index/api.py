@@ -207,6 +207,8 @@ def _job(row: Row, done: Mapping[str, Row]) -> IndexingJob:
 def _status(row: Row) -> IndexingStatus:
     if row["status"] in (COMPLETED, FAILED, CANCELLED):
         return row["status"]  # type: ignore[no-any-return]
+    if row["plan_status"] in jobs.UNDONE:  # it was retried without its plan
+        return "failed"
     begun = row["plan"] is not None or row["plan_status"] in (RUNNING, COMPLETED)
     return "running" if begun else "queued"
 
@@ -227,7 +229,9 @@ def _message(job: IndexingJob, row: Row) -> str:
         case "running":
             return f"{job.done:,} of {job.changed:,} files looked into"
         case "failed":
-            return row["plan_error"] if row["plan_status"] == FAILED else row["error_message"] or "failed"
+            if row["plan_status"] in jobs.UNDONE:
+                return row["plan_error"]  # type: ignore[no-any-return]
+            return row["error_message"] or "failed"
         case "cancelled":
             return f"{row['error_message'] or 'cancelled'}; {', '.join(counted)}"
         case _:

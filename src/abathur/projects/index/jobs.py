@@ -4,8 +4,8 @@
     ├── plan (abathur.index.plan): walks, and makes the batches
     └── batch (abathur.index.batch): reads some files, and writes their chunks
 
-At most three jobs run at a time; any other follows one of these, as a dependency of its plan, so that
-whichever way that one ends, the next begins by the same commit. Nothing polls, and nothing is in memory.
+At most three jobs run at a time; any other follows some of these, as dependencies of its plan, so that
+whichever way they end, the next begins by the same commit. Nothing polls, and nothing is in memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from abathur import payload, times
 from abathur.errors import InvalidInputError
 from abathur.models import Prerequisite
 from abathur.script import Row, Script, Statement
-from abathur.states import COMPLETED, TERMINAL
+from abathur.states import CANCELLED, COMPLETED, FAILED, TERMINAL
 from abathur.tasks import NewTask, dependencies, new_task, reading, submit
 from abathur.tasks.new import Edge
 
@@ -32,6 +32,8 @@ REASONS: Final = ("binary", "unreadable", "other")
 """Why files of a batch were skipped, as its result counts them."""
 AT_A_TIME: Final = 3
 """Jobs that run at the same time; the others are queued."""
+UNDONE: Final = (FAILED, CANCELLED)
+"""How a plan ends without batches."""
 ATTEMPTS: Final = 5
 """Of a plan or a batch: a process that is killed has used one."""
 
@@ -107,7 +109,10 @@ class _Job:
 
 @define
 class Lanes:
-    """The open jobs in chains: each waits for those before it, so as many run as there are chains."""
+    """The open jobs in chains: each waits for all those before it, so as many run as there are chains.
+
+    Chains join where a job is about files of several; they never part.
+    """
 
     jobs: list[_Job]
     """The oldest first."""
@@ -123,12 +128,12 @@ class Lanes:
         return sum(not job.follows for job in self.jobs)
 
     def place(self, root: str, scope: str) -> tuple[str, ...]:
-        """The chain that a new job follows, if any: that of its own files, or the shortest."""
+        """Whom a new job follows, if anybody: the chains of its own files, or the shortest."""
         before = {one for job in self.jobs for one in job.follows}
         chains = [(*job.follows, job.id) for job in self.jobs if job.id not in before]
-        same = [job.id for job in self.jobs if job.root == root and overlap(job.scope, scope)]
+        same = {job.id for job in self.jobs if job.root == root and overlap(job.scope, scope)}
         if same:
-            return next(chain for chain in chains if same[-1] in chain)
+            return tuple(dict.fromkeys(one for chain in chains if same & {*chain} for one in chain))
         return () if self.running < AT_A_TIME else min(chains, key=len)
 
     def next(self) -> _Job | None:
@@ -137,13 +142,34 @@ class Lanes:
             return None
         return next((job for job in self.jobs if job.follows and not self._is_bound(job)), None)
 
+    def release(self, job: _Job) -> list[tuple[_Job, frozenset[str]]]:
+        """Let a job begin, as if those before it had ended, and let those behind it follow it alone.
+
+        Returns whom that makes wait for fewer, and for whom not any more. Who is behind it goes on waiting
+        for those about the same files, and for their chain: if chains parted, more than three might run.
+        """
+        before, freed = job.follows, []
+        behind = [one for one in self.jobs if job.id in one.follows]
+        kept: dict[str, set[str]] = {}
+        for one in sorted([job, *behind], key=lambda one: len(one.follows)):  # each after those it follows
+            ahead = [other for other in self.jobs if other.id in before]
+            same = {other.id for other in ahead if _is_about(other, one)}
+            chain = [other for other in ahead if other.id in same or same.intersection(other.follows)]
+            still = {other.id for other in chain}.union(*(other.follows for other in chain))
+            still.update(*(kept[other] for other in one.follows if other in kept))
+            kept[one.id] = still
+            gone = frozenset(before) - still
+            one.follows = tuple(other for other in one.follows if other not in gone)
+            freed.append((one, gone))
+        return freed
+
     def _is_bound(self, job: _Job) -> bool:
         """Whether one of those before it is about the same files."""
-        return any(
-            one.root == job.root and overlap(one.scope, job.scope)
-            for one in self.jobs
-            if one.id in job.follows
-        )
+        return any(_is_about(one, job) for one in self.jobs if one.id in job.follows)
+
+
+def _is_about(one: _Job, other: _Job) -> bool:
+    return one.root == other.root and overlap(one.scope, other.scope)
 
 
 def overlap(one: str, other: str) -> bool:
@@ -189,9 +215,16 @@ def close(job_id: str, now: int) -> Script[None]:
 
 
 def _open_jobs() -> Script[list[Row]]:
-    """Those that have not ended; of the others it is written down that they have."""
+    """Those that have not ended; of the others it is written down that they have.
+
+    A job whose plan has failed ends with it. One that is retried alone waits for ever, and nobody for it.
+    """
     rows = yield Statement("index_jobs.open")
-    ended = [row["id"] for row in rows if row["status"] is None or row["status"] in TERMINAL]
+    ended = [
+        row["id"]
+        for row in rows
+        if row["status"] is None or row["status"] in TERMINAL or row["plan_status"] in UNDONE
+    ]
     if ended:
         yield Statement("index_jobs.close", rows=[{"id": one} for one in ended])
         yield Statement("index_jobs.forget")
@@ -210,14 +243,10 @@ def _lanes(rows: Sequence[Row]) -> Lanes:
 def _let_go(lanes: Lanes, now: int) -> Script[None]:
     """Let queued jobs begin as long as there is room for them."""
     while job := lanes.next():
-        # As if those before it had ended; for it and for those behind it, which follow it alone from now on.
-        freed = [one for one in lanes.jobs if one is job or job.id in one.follows]
-        before = job.follows
-        yield from dependencies.unblock(
-            [(one, COMPLETED) for one in before], now, only={one.plan_id for one in freed}
-        )
-        for one in freed:
-            one.follows = tuple(other for other in one.follows if other not in before)
+        for one, gone in lanes.release(job):
+            yield from dependencies.unblock(
+                [(other, COMPLETED) for other in sorted(gone)], now, only={one.plan_id}
+            )
             yield Statement("index_jobs.set_follows", id=one.id, follows=payload.batch(one.follows))
 
 

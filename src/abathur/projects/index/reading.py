@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -27,6 +28,10 @@ RECENT: Final = 2 * 10**9
 seconds, or two."""
 UNKNOWN: Final = -1
 """The time of a file whose content has to be looked at next time."""
+
+REASONS: Final = {errno.ENOENT: "gone", errno.ENOTDIR: "gone", errno.ELOOP: "special"}
+"""Errors that say what a file is by now: removed, below one that is no directory any more, or a link."""
+OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 _FLAGS: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _SQLITE: Final = b"SQLite format 3\0"
@@ -54,6 +59,8 @@ class Reading:
 def read(path: str, *, live: Collection[tuple[int, int]] = (), largest: int = LARGEST) -> Reading:
     """Read a file. Raises nothing that is about the file: what cannot be read is skipped, with the reason.
 
+    What this process lacks, descriptors or memory, is an OSError: it says nothing about the file.
+
     live: the files, as (device, inode), that this process has open. They are not opened here, because
     closing them would give away the locks that SQLite holds on them.
     """
@@ -61,10 +68,10 @@ def read(path: str, *, live: Collection[tuple[int, int]] = (), largest: int = LA
     for left in reversed(range(TRIES)):
         try:
             found, is_steady = _read_once(path, live, largest)
-        except FileNotFoundError:
-            return Reading(None, "gone")
-        except OSError:
-            return Reading(None, "unreadable")
+        except OSError as error:
+            if error.errno in OURS:
+                raise
+            return Reading(None, REASONS.get(error.errno or 0, "unreadable"))
         if is_steady:
             return found
         if left:

@@ -3,8 +3,9 @@ INSERT INTO index_jobs (id, plan_id, project_id, root, scope, force, open, follo
 VALUES (:id, :plan_id, :project_id, :root, :scope, :force, 1, :follows)
 
 -- open: the jobs that may not have ended, the oldest first, with the status of their tasks.
-SELECT j.id, j.plan_id, j.project_id, j.root, j.scope, j.force, j.follows, t.status
-FROM index_jobs AS j LEFT JOIN tasks AS t ON t.id = j.id WHERE j.open = 1 ORDER BY j.id
+SELECT j.id, j.plan_id, j.project_id, j.root, j.scope, j.force, j.follows, t.status, p.status AS plan_status
+FROM index_jobs AS j LEFT JOIN tasks AS t ON t.id = j.id LEFT JOIN tasks AS p ON p.id = j.plan_id
+WHERE j.open = 1 ORDER BY j.id
 
 -- one: a job, and its task.
 SELECT j.id, j.plan_id, j.project_id, j.root, j.scope, j.force, j.follows, j.plan, t.status, t.error_message,
