@@ -12,7 +12,7 @@ from attrs import evolve
 
 from abathur import payload
 from abathur.engines.base import Engine
-from abathur.errors import InvalidInputError, ProjectDirectoryError
+from abathur.errors import InvalidInputError, NoProjectError, ProjectDirectoryError
 from abathur.models import Task
 from abathur.projects.index import jobs, snippets
 from abathur.projects.index import query as queries
@@ -65,11 +65,9 @@ class Indexing(ABC, Generic[StoreT]):
         """
         there, directory = _place(path)
         if project is None:
-            found = await self.resolve(directory=directory)
-            project_id, roots = found.project_id, [found.root] if found.root else []
-        else:
-            known = await self.get(project)
-            project_id, roots = known.id, [root.path for root in known.roots]
+            project = _made(await self.resolve(directory=directory))
+        known = await self.get(project)
+        project_id, roots = known.id, [root.path for root in known.roots]
         inside = [root for root in roots if is_inside(there, root)]
         if not inside:
             raise InvalidInputError(
@@ -124,8 +122,8 @@ class Indexing(ABC, Generic[StoreT]):
         """
         asked = queries.parse(query)
         integer("limit", limit, 1, 1_000)
-        found = await self.resolve(project, directory=directory, session=session)
-        store: Any = await self.store(found.project_id)
+        found = _made(await self.resolve(project, directory=directory, session=session))
+        store: Any = await self.store(found)
         return await store.read(look, asked, store.engine.dialect, limit)  # type: ignore[no-any-return]
 
 
@@ -239,6 +237,13 @@ def _message(job: IndexingJob, row: Row) -> str:
 
 
 # -- arguments -----------------------------------------------------------------------------------
+
+
+def _made(found: Resolution) -> str:
+    """The id of a resolved project. Raises NoProjectError where `dry_run` kept it from being made."""
+    if not found.project_id:
+        raise NoProjectError([str(found.reason)], "Switch `dry_run` off in its configuration.")
+    return found.project_id
 
 
 def is_inside(path: str, root: str) -> bool:
