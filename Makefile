@@ -40,15 +40,16 @@ help:
 demo: $(LIBRARY)
 	@$(BIN)/abathur demo
 
-# The branch coverage of the core is that of tests/unit, conformance and shells alone: what only a fault test
+# The branch coverage of the core is that of tests/unit, conformance, shells and service alone: what only a fault test
 # or a drawn example reaches is not covered. It is not measured for a selection of the tests.
 test: check
 ifeq ($(strip $(PYTEST_ARGS)),)
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest $(PYTEST) tests/unit tests/conformance tests/shells
+	$(BIN)/coverage run -m pytest $(PYTEST) tests/unit tests/conformance tests/shells tests/service
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-	$(BIN)/python -m pytest $(PYTEST) --ignore=tests/unit --ignore=tests/conformance --ignore=tests/shells tests
+	$(BIN)/python -m pytest $(PYTEST) --ignore=tests/unit --ignore=tests/conformance --ignore=tests/shells \
+	  --ignore=tests/service tests
 else
 	$(BIN)/python -m pytest $(PYTEST) $(PYTEST_ARGS) tests
 endif

@@ -5,9 +5,9 @@ Names are resolved when they are first used, so `import abathur` is fast and imp
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from abathur._lazily import names_of
 from abathur._version import __version__
 
 if TYPE_CHECKING:
@@ -118,13 +118,7 @@ __all__ = [  # noqa: RUF022  # what most people need comes first
 ]
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'abathur' has no attribute {name!r}")
-    found = import_module(f"abathur.{name}") if home == "abathur" else getattr(import_module(home), name)
-    globals()[name] = found
-    return found
+__getattr__ = names_of(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

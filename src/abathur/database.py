@@ -6,14 +6,12 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
 from abathur import audit, migrate, space
 from abathur._version import __version__
-from abathur.chat.api import Chat
 from abathur.chat.tables import CHAT
 from abathur.closing import Closing, last_moment, probe
 from abathur.destroying import Destroying
@@ -26,11 +24,10 @@ from abathur.errors import (
     MissingDatabaseError,
     NotInitializedError,
 )
+from abathur.features import Features
 from abathur.models import Finding
-from abathur.projects.api import Projects
 from abathur.projects.tables import FEATURE, STORE
 from abathur.rows import registry
-from abathur.rows.api import Rows
 from abathur.rows.tables import ROWS
 from abathur.schema.declare import Schema
 from abathur.schema.inspect import stamp
@@ -46,7 +43,7 @@ T = TypeVar("T")
 ENVIRONMENT: Final = "ABATHUR_ENVIRONMENT"
 
 
-class Database(Destroying):
+class Database(Destroying, Features["Database"]):
     """One database, in a file, in memory, or on a PostgreSQL server.
 
     ``Database("agents.db")``, a Path, ``":memory:"``, ``"sqlite:///agents.db"`` or
@@ -109,9 +106,11 @@ class Database(Destroying):
         self._for_stores = {**options, "backup": backup, "actor": actor}
         self._tasks = Tasks(self._engine, self._watch, actor)
         self._audit = audit.Audit(self._engine)
-        self._projects = Projects(self._engine, actor, self._store)
-        self._chat = Chat(self._engine)
-        self._rows = Rows(self._engine, partial(migrate.extend, self._engine, Closing, version=__version__))
+
+    def _store(self, database_name: str, project_id: str) -> Database:
+        """The store of a project, not open yet. Handed down to `projects`, which imports no Database."""
+        given = {"environment": self._environment, "project": project_id, **self._for_stores}
+        return Database(self._engine.beside(database_name), schema=STORE, **given)
 
     def _make_engine(self, *args: Any, **options: Any) -> Engine:
         """What all features use; `abathur.testing` puts something of its own before it."""
@@ -228,7 +227,7 @@ class Database(Destroying):
     async def close(self) -> None:
         """Finish what was accepted and close every connection. May be called twice."""
         self._state = "closed"
-        await self._projects.close()
+        await self._close_stores()
         if self._unsubscribe is not None:
             self._unsubscribe()
             self._unsubscribe = None
@@ -268,42 +267,7 @@ class Database(Destroying):
 
         return heard
 
-    # -- features ------------------------------------------------------------------------------
-
-    @property
-    def tasks(self) -> Tasks:
-        """Enqueue, claim, settle and look at tasks."""
-        self._ready()
-        return self._tasks
-
-    @property
-    def audit(self) -> audit.Audit:
-        """The trail of what was done, and by whom."""
-        self._ready()
-        return self._audit
-
-    @property
-    def rows(self) -> Rows:
-        """Rows and keys of plugins, which register their tables while the database is in use."""
-        self._ready()
-        return self._rows
-
-    @property
-    def projects(self) -> Projects[Database]:
-        """Which project a directory is, and the projects' stores."""
-        self._ready()
-        return self._projects
-
-    def _store(self, database_name: str, project_id: str) -> Database:
-        """The store of a project, not open yet. Handed down to `projects`, which imports no Database."""
-        given = {"environment": self._environment, "project": project_id, **self._for_stores}
-        return Database(self._engine.beside(database_name), schema=STORE, **given)
-
-    @property
-    def chat(self) -> Chat:
-        """The chat that drives an agent: its users, messages, counts, status and commands."""
-        self._ready()
-        return self._chat
+    # -- scripts -------------------------------------------------------------------------------
 
     async def run(self, fn: ScriptFunction[T], *args: Any) -> T:
         """Run a script of your own in one write transaction and return its result.
@@ -341,6 +305,11 @@ class Database(Destroying):
         """
         self._ready()
         return await space.give_back(self._engine, progress)
+
+    @property
+    def actor(self) -> str:
+        """Who does it, for the audit trail."""
+        return self._actor
 
     @property
     def name(self) -> str:

@@ -18,17 +18,18 @@ from attrs import frozen
 from abathur.engines.base import Engine, Progress
 from abathur.errors import CorruptDatabaseError, NotADatabaseError, ProtectedDatabaseError, StatementError
 from abathur.purging import copy_aside, purge
-from abathur.rows.api import Rows
 from abathur.schema.declare import Schema
 from abathur.schema.found import Fingerprint
 from abathur.schema.inspect import fingerprint
 from abathur.schema.stamp import environment_of
-from abathur.tasks.api import Tasks
 from abathur.tasks.retention import Pruned, Retention
+from abathur.tasks.upkeep import Pruning, moment
 from abathur.tasks.watch import Watch
 
 TEST: Final = "test"
 PRUNE_ALL: Final = "prune --all"
+LONGEST_NAME: Final = 63
+"""Bytes of a name that a server keeps."""
 ALL: Final = Retention(completed=timedelta(0), failed=timedelta(0), cancelled=timedelta(0))
 
 
@@ -52,13 +53,12 @@ class Destroying:
     """The part of `Database` that destroys. See docs/testing.md for the rule."""
 
     _engine: Engine
-    _rows: Rows
     _environment: str | None
     _actor: str
     _state: str
-    _tasks: Tasks
     _watch: Watch
     _open: Callable[..., Any]
+    _forget: Callable[[], None]
     initialize: Callable[..., Any]
     declared: Callable[[], Awaitable[tuple[Schema, ...]]]
 
@@ -76,9 +76,8 @@ class Destroying:
         """
         found, environment, aside = await self._permitted("drop", allow_destructive)
         if found:
-            backup = aside or await self._copied("drop", environment)
             await self._removed(aside)
-            return self._destroyed("drop", environment, backup)
+            return self._destroyed("drop", environment, aside)
         return self._destroyed("drop", environment, existed=False)
 
     async def reset(self, *, allow_destructive: str | None = None) -> Destroyed:
@@ -87,53 +86,57 @@ class Destroying:
         The rule, the copy and the errors are those of `drop`.
         """
         found, environment, aside = await self._permitted("reset", allow_destructive)
-        backup = None
         if found:
-            backup = aside or await self._copied("reset", environment)
             await self._removed(aside)
         self._environment = environment or self._environment
         await self.initialize()
-        return self._destroyed("reset", environment, backup, existed=found)
+        return self._destroyed("reset", environment, aside, existed=found)
 
     async def purge(self, *, allow_destructive: str | None = None) -> Destroyed:
         """Delete all rows: tasks, their history, and those of every declared table. The schema stays.
 
-        One transaction, beside which other processes may work. Tables that nobody has declared keep their
-        rows, those of plugins are emptied too, and the stores of projects, which are databases of their own,
-        are not touched. The trail begins anew, with an entry that says so. The rule, the copy and the errors
-        are those of `drop`; ConstraintError where rows of an undeclared table refer to what would be deleted.
+        One transaction, within which the copy is made too: other processes may work, and wait for it. Tables
+        that nobody has declared keep their rows, those of plugins are emptied too, and the stores of
+        projects, which are databases of their own, are not touched. The trail begins anew, with an entry
+        that says so. The rule, the copy and the errors are those of `drop`; ConstraintError where rows of an
+        undeclared table refer to what would be deleted.
         """
         found, environment, aside = await self._permitted("purge", allow_destructive)
-        backup = await self._copied("purge", environment) if found and aside is None else aside
         await self.initialize()
         if found:
-            schemas = await self.declared()
+            about = (purge, self._engine.dialect, await self.declared(), self._actor)
             async with self._engine.migration() as migration:
-                await migration.write(purge, self._engine.dialect, schemas, self._actor, aside)
+                if aside is not None and self._in_file:
+                    await migration.back_up_and_write(Path(aside), *about, None)
+                else:
+                    await migration.write(*about, aside)
             self._watch.elsewhere()
-        return self._destroyed("purge", environment, backup, existed=found)
+        return self._destroyed("purge", environment, aside, existed=found)
 
     async def prune_all(
         self, *, allow_destructive: str | None = None, progress: Progress | None = None
     ) -> tuple[Destroyed, Pruned]:
-        """Remove every task that has ended, however short ago, as `db.tasks.prune` removes the old ones.
+        """Remove every task that has ended by now, as `db.tasks.prune` removes those that ended long ago.
 
         The rule, the copy and the errors are those of `drop`. `progress` is that of `db.tasks.prune`.
         """
         found, environment, aside = await self._permitted(PRUNE_ALL, allow_destructive)
-        backup = await self._copied("prune", environment) if found and aside is None else aside
         await self.initialize()
-        if aside is not None:
+        # What ends later is not in the copy, and stays.
+        cutoffs = ALL.cutoffs(await self._engine.write(moment))
+        if aside is not None and self._in_file:
+            await self._engine.backup(Path(aside))
+        elif aside is not None:
             tables = [table.name for schema in await self.declared() for table in schema.tables]
             async with self._engine.migration() as migration:
                 await migration.write(copy_aside, tables, aside)
-        pruned = await self._tasks.prune(ALL, progress=progress)
-        return self._destroyed(PRUNE_ALL, environment, backup, existed=found), pruned
+        pruned = await Pruning(self._engine, self._actor).run(cutoffs, progress=progress)
+        return self._destroyed(PRUNE_ALL, environment, aside, existed=found), pruned
 
     # -- the rule ------------------------------------------------------------------------------
 
     async def _permitted(self, operation: str, allowed: str | None) -> tuple[bool, str, str | None]:
-        """Whether there is a database, its environment, and the schema in which a server keeps a copy.
+        """Whether there is a database, its environment, and what is going to keep a copy: a file or a schema.
 
         Raises ProtectedDatabaseError. Nothing in the database was changed then, not even brought up to date.
         """
@@ -165,25 +168,24 @@ class Destroying:
             return ""
         return trusted_environment(seen, self._engine.dialect)
 
+    @property
+    def _in_file(self) -> bool:
+        return "file" in self._engine.capabilities
+
     def _aside(self, operation: str) -> str | None:
+        """What is going to keep a copy. Memory has nothing to lose."""
+        what = operation.partition(" ")[0]
+        if self._in_file:
+            path = Path(self._engine.name)
+            return str(path.with_name(f"{path.name}.before-{what}-{_moment()}.db"))
         if "backup" in self._engine.capabilities:
             return None
-        schema = own_names(self._engine.name)[0].partition(".")[2] or "abathur"
-        return f"{schema[:30]}_before_{operation.partition(' ')[0]}_{_moment().lower()}"
-
-    async def _copied(self, operation: str, environment: str) -> str | None:
-        """Make the copy. One of the tests is not worth one, and memory has nothing to lose."""
-        if environment == TEST or "file" not in self._engine.capabilities:
-            return None
-        path = Path(self._engine.name)
-        target = path.with_name(f"{path.name}.before-{operation}-{_moment()}.db")
-        await self._engine.backup(target)
-        return str(target)
+        return schema_aside(_schema_of(self._engine.name) or "abathur", f"_before_{what}_{_moment().lower()}")
 
     async def _removed(self, aside: str | None) -> None:
         await self._engine.remove(aside)
         self._state = "open"  # and no more initialized
-        self._rows.forget()
+        self._forget()
         self._watch.elsewhere()
 
     def _destroyed(
@@ -216,8 +218,21 @@ def own_names(name: str) -> tuple[str, str]:
         return Path(name).name, name
     parts = urlsplit(name)
     database = parts.path.strip("/") or (parts.username or "")
-    schema = parse_qs(parts.query).get("schema", [""])[0]
+    schema = _schema_of(name)
     return f"{database}.{schema}" if schema else database, name
+
+
+def schema_aside(schema: str, ending: str) -> str:
+    """The name of a schema that keeps what was in another one.
+
+    A server cuts names after 63 bytes, and with them the ending, so it is the beginning that is cut here.
+    """
+    beginning = schema.encode()[: LONGEST_NAME - len(ending)].decode(errors="ignore")
+    return beginning + ending
+
+
+def _schema_of(url: str) -> str:
+    return parse_qs(urlsplit(url).query).get("schema", [""])[0]
 
 
 def _moment() -> str:

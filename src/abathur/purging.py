@@ -34,9 +34,9 @@ def purge(dialect: str, schemas: Sequence[Schema], actor: str, aside: str | None
         table.name for schema in schemas for table in schema.virtual_tables if table.name in found.names
     ]
     if dialect == "postgres":
-        yield Built(f"LOCK TABLE {', '.join(map(quoted, _tasks_first(tables)))} IN EXCLUSIVE MODE")
+        yield from _locked(tables)
     if aside is not None:
-        yield from copy_aside(tables, aside)
+        yield from _copied(tables, aside)
     others = [thing.name for thing in found.objects if thing.kind == "table" and thing.name not in tables]
     before = yield from violations(dialect, others)
     cut = yield from audit.cut_all(actor, now)
@@ -55,7 +55,17 @@ def purge(dialect: str, schemas: Sequence[Schema], actor: str, aside: str | None
 
 
 def copy_aside(tables: Sequence[str], schema: str) -> Script[None]:
-    """Copy tables into a new schema of the server."""
+    """Copy tables into a new schema of the server, all as they are at one moment."""
+    yield from _locked(tables)
+    yield from _copied(tables, schema)
+
+
+def _locked(tables: Sequence[str]) -> Script[None]:
+    """Let nobody else write to tables of a server until the transaction ends."""
+    yield Built(f"LOCK TABLE {', '.join(map(quoted, _tasks_first(tables)))} IN EXCLUSIVE MODE")
+
+
+def _copied(tables: Sequence[str], schema: str) -> Script[None]:
     yield Built(f"CREATE SCHEMA {quoted(schema)}")
     for table in tables:
         yield Built(f"CREATE TABLE {quoted(schema)}.{quoted(table)} AS TABLE {quoted(table)}")

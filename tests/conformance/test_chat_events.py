@@ -84,6 +84,7 @@ WRONG = [
     ("user.joined", {"username": "a", "timestamp": "yesterday"}, "timestamp='yesterday'"),
     ("user.joined", {"username": "a", "timestamp": -1}, "timestamp=-1"),
     ("user.joined", {"username": "a", "timestamp": float("nan")}, "timestamp=nan"),
+    ("user.joined", {"username": "a", "timestamp": 10**400}, "timestamp=1000"),
     ("user.joined", {"username": "a", "timestamp": True}, "timestamp=True"),
     ("user.joined", {"username": "a", "timestamp": 1e300}, "timestamp=1e\\+300"),
     ("user.joined", {"event_type": "x", "data": ["a"]}, "data is a list"),

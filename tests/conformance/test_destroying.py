@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 
 from abathur import Database
-from abathur.destroying import own_names
+from abathur.destroying import own_names, schema_aside
 from abathur.errors import (
     ConstraintError,
     LockTimeoutError,
@@ -149,6 +149,17 @@ async def test_a_database_that_another_process_has_open_is_not_dropped_under_it(
     ]
 
 
+async def test_a_drop_lets_the_others_come_to_an_end(file, make_db):
+    db, other = await make_db(), await make_db(lock_timeout=0.5)
+    await filled(other)
+    dropping = asyncio.create_task(db.drop())
+    await asyncio.sleep(0.2)
+    await filled(other)
+    await other.close()
+    assert (await dropping).existed
+    assert not file.exists()
+
+
 @pytest.mark.parametrize("environment", ["production", "development"])
 @pytest.mark.parametrize("operation", OPERATIONS)
 async def test_under_pytest_nothing_but_a_test_database_is_destroyed_whatever_is_allowed(
@@ -256,3 +267,79 @@ async def a_task_is_in(url: str, backup: str) -> None:
         await raw.execute(f'DROP SCHEMA "{backup}" CASCADE')
     finally:
         await raw.close()
+
+
+@pytest.mark.parametrize("schema", ["abathur", "a" * 63, "\u00e4" * 31, "\U0001f41c" * 15])
+def test_the_name_of_a_schema_that_is_kept_is_not_cut_by_the_server(schema):
+    ending = "_before_prune_20260131t093000123456z"
+    kept = schema_aside(schema, ending)
+    assert kept.endswith(ending)
+    assert len(kept.encode()) <= 63
+    assert schema.startswith(kept.removesuffix(ending))
+
+
+def test_a_dot_in_the_name_of_a_database_begins_no_schema():
+    db = Database("postgresql://localhost/my.app")
+    assert db._aside("drop").startswith("abathur_before_drop_")
+
+
+LATE = """
+import asyncio, sys
+from abathur import Database, destroying
+from abathur.engines import files
+from abathur.errors import AbathurError
+
+async def write(url):
+    async with Database(url, environment="development", lock_timeout=0.2) as other:
+        await other.tasks.enqueue("late", agent_type="late")
+        (claim,) = await other.tasks.claim(worker="w", agent_types=["late"], limit=1, lease=30)
+        await other.tasks.complete(claim)
+
+published, run = files.publish, destroying.Pruning.run
+said = []
+
+def late_after_the_copy(*args):
+    published(*args)
+    try:
+        asyncio.run(write(sys.argv[1]))
+        said.append("written")
+    except AbathurError as error:
+        said.append(type(error).__name__)
+
+async def late_before_the_pruning(self, *args, **options):
+    await write(sys.argv[1])
+    said.append("written")
+    return await run(self, *args, **options)
+
+if sys.argv[2] == "prune_all":
+    destroying.Pruning.run = late_before_the_pruning
+else:
+    files.publish = late_after_the_copy
+
+async def main(url, operation, name):
+    async with Database(url, environment="development") as db:
+        await db.tasks.enqueue("x")
+        await getattr(db, operation)(allow_destructive=name)
+        left = await db.exists() and [task.prompt for task in await db.tasks.list(status="completed")]
+        print(*said, left)
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+def told(url, operation, name):
+    done = subprocess.run(
+        [sys.executable, "-c", LATE, url, operation, name], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.mark.parametrize("operation", ["drop", "reset", "purge"])
+def test_nothing_can_be_written_between_the_copy_and_the_end(file, operation):
+    left = False if operation == "drop" else []
+    assert told(str(file), operation, file.name) == f"LockTimeoutError {left}"
+
+
+def test_what_ends_after_the_copy_is_not_pruned(unopened, processes):
+    assert told(processes, "prune_all", own_names(unopened().name)[0]) == "written ['late']"

@@ -125,8 +125,8 @@ async def test_an_operator_makes_a_new_value_of_the_old_one(store, subtests):
 
 WRONG_OPERATIONS = [
     ({}, "The operations are empty"),
-    ({"score": {}}, "The operation 'score' is empty"),
-    ({"score": 5}, "Field 'score' must be an object, not a number"),
+    ({"score": {}}, "The operation score is empty"),
+    ({"score": 5}, "The operation score must be an object, not a number"),
     ({"score": {"$push": 1}}, "Field 'score': Unknown operator: '$push'. Known operators: $set, $inc"),
     ({"score": {"$inc": 1, "$mul": 2}}, "Field 'score' has two operators"),
     ({"score": {"$inc": 1}, "$set": {"score": 2}}, "Field 'score' has two operators"),

@@ -13,6 +13,7 @@ import pytest
 from attrs import define
 
 from abathur import Database
+from abathur.errors import MissingExtraError
 from abathur.service import DatabaseService
 from abathur.testing.nats_fixtures import (  # noqa: F401  # fixtures, which pytest finds here
     _abathur_anyio_database_service,
@@ -22,7 +23,7 @@ from abathur.testing.nats_fixtures import (  # noqa: F401  # fixtures, which pyt
     nats_server,
     schema_registered,
 )
-from abathur.testing.nats_server import NatsServer
+from abathur.testing.nats_server import NatsServer, program
 from tests import schemas
 from tests.conftest import require
 from tests.nats import Caller, older, remove_streams
@@ -32,9 +33,10 @@ COMMON = {"environment": "test", "durability": "normal"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """A module's service opens files and connections when it first needs them; those belong to no test."""
+    """What a module's service opens when it first needs it, and the tasks that it makes, are no test's."""
+    served = {item.path for item in items if "served" in getattr(item, "fixturenames", ())}
     for item in items:
-        if "served" in getattr(item, "fixturenames", ()):
+        if item.path in served:
             item.add_marker(pytest.mark.leaks_allowed("the service is the module's"))
 
 
@@ -48,6 +50,15 @@ class Served(Caller):
     @property
     def db(self) -> Database:
         return self.service.db
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _there_is_a_server(request: pytest.FixtureRequest) -> None:
+    """Where one is required, its absence is a failure."""
+    try:
+        program()
+    except MissingExtraError as error:
+        require(request, "nats", str(error))
 
 
 @pytest.fixture(scope="module", params=["file", "postgres"])

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from abathur import Database
 from abathur.cli import main
+from abathur.service import Access, DatabaseService, checks
 from abathur.testing.nats_server import NatsServer
 from tests.nats import Caller
 
@@ -214,3 +215,25 @@ async def test_a_service_that_is_killed_under_load_loses_nothing_that_it_acknowl
         assert await lines() == published
         assert (await db.audit.verify()).ok
     assert served.end(signal.SIGTERM)[0] == 0
+
+
+async def test_doctor_says_how_many_events_wait_and_whether_the_service_hangs(
+    own_server: Callable[..., NatsServer], connected: Any, tmp_path: Path
+) -> None:
+    server = own_server()
+    access = Access.of(server.url)
+    before = {one.code: one for one in await checks.examine(access)}
+    assert before["nats-events"].found == "none yet; the service makes it"
+    async with DatabaseService(server.url, tmp_path / "a.db"):
+        pass
+    client = await connected(server.url)
+    for _ in range(1_001):
+        await client.publish("rosey.db.message.log", b"{}")
+    await client.flush()
+    hanging = await client.subscribe("rosey.db.health")
+    await client.flush()
+    found = {one.code: one for one in await checks.examine(access)}
+    assert (found["nats-events"].level, found["nats-service"].level) == ("warning", "warning")
+    assert "1,001 events" in found["nats-events"].found
+    assert found["nats-service"].remedy
+    await hanging.unsubscribe()

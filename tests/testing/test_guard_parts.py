@@ -54,6 +54,10 @@ def test_the_numbers_of_the_stamps_are_those_of_the_library():
         ("file:a?mode=memory&cache=shared", None),
         ("file:a?cache=shared&mode=%6demory", None),
         ("file:/a?vfs=memdb", None),
+        ("file:a?mode=memory&mode=rwc", "a"),
+        ("file:a?mode=rwc&mode=memory", None),
+        ("file:a?vfs=memdb&vfs=unix", "a"),
+        ("file:a?mode%3dmemory", "a"),
         ("file:", None),
     ],
 )
@@ -119,6 +123,27 @@ def test_an_environment_gets_the_guard_and_keeps_the_rest(monkeypatch):
 def test_an_entry_names_a_database_of_a_server(entry, host, port, database, named):
     found = servers.Servers(judge.Judge(Settings(root="/nowhere")), [entry], [])
     assert found.opening([(host, port)], database) == (None, not named)
+
+
+@pytest.mark.parametrize(
+    ("conninfo", "options", "hosts"),
+    [
+        ("host=localhost hostaddr=192.0.2.1", {}, [("192.0.2.1", "5432")]),
+        ("host=localhost", {"hostaddr": "192.0.2.1"}, [("192.0.2.1", "5432")]),
+        (
+            "host=a,b hostaddr=192.0.2.1,192.0.2.2 port=5433",
+            {},
+            [("192.0.2.1", "5433"), ("192.0.2.2", "5433")],
+        ),
+        ("host=localhost", {}, [("localhost", "5432")]),
+        ("service=mine", {"hostaddr": "192.0.2.1"}, [("192.0.2.1", "5432")]),
+        ("service=mine", {"host": "localhost"}, [("service", "mine")]),
+    ],
+)
+def test_an_address_says_where_a_connection_goes_and_not_the_host(monkeypatch, conninfo, options, hosts):
+    for name in ("PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE"):
+        monkeypatch.delenv(name, raising=False)
+    assert servers._wanted(conninfo, options)[0] == hosts
 
 
 def test_a_report_of_children_is_read_once_and_in_whole_lines(tmp_path):

@@ -85,6 +85,15 @@ def test_the_header_says_what_is_guarded(project):
     assert "abathur guard: block, 2 protected databases" in project.pytest().text
 
 
+def test_there_is_a_guard_also_where_the_temporary_directory_is_the_project(project):
+    project.add("test_it.py", "def test_it():" + OPENS.replace("\n", "\n    "))
+    opens = "sqlite3.connect(tmp_path / 'a.db').close()"
+    project.add("test_own.py", f"import sqlite3\ndef test_own(tmp_path):\n    {opens}\n")
+    run = project.pytest(TMPDIR=str(project.root))
+    assert run.outcomes == {"test_it": {"ERROR", "PASSED"}, "test_own": {"PASSED"}}, run.text
+    assert project.is_untouched()
+
+
 def test_a_named_database_is_protected_also_in_a_temporary_directory(project):
     for name in ("named.db", "pattern-1.db", "free.db"):
         make_database(project.temporary / name)
@@ -140,10 +149,11 @@ def test_where_another_program_has_it_open_it_is_a_warning_unless_in_ci(project,
         assert "its contents have changed during the run; perhaps by python" in run.text
 
 
-def test_what_a_marker_allows_may_change(project):
+@pytest.mark.parametrize("entry", ["dev.db", "./", "d*.db"])
+def test_what_a_marker_allows_may_change(project, entry):
     project.add(
         "test_it.py",
-        "import sqlite3, pytest\n@pytest.mark.abathur_allow_database('dev.db', reason='to see it')\n"
+        f"import sqlite3, pytest\n@pytest.mark.abathur_allow_database({entry!r}, reason='to see it')\n"
         "def test_it():" + OPENS.replace("\n", "\n    "),
     )
     run = project.pytest()

@@ -40,7 +40,7 @@ def test_no_way_leads_to_the_development_database(project, workers):
     others = [path for path in project.root.rglob("*.db") if path != project.database]
     before = {path: path.read_bytes() for path in others}
     extra = (f"-n{workers}", "-k", " or ".join(DECISIVE)) if workers else ()
-    run = project.pytest(*extra, plugins=("xdist",) if workers else (), LINK=str(link))
+    run = project.pytest("--tb=line", *extra, plugins=("xdist",) if workers else (), LINK=str(link))
     wanted = {name for name in names("refused") if not workers or any(part in name for part in DECISIVE)}
     assert run.outcomes.keys() == wanted, run.text
     through = {test for test, said in run.outcomes.items() if not said & {"FAILED", "ERROR"}}

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -24,6 +25,8 @@ done twice."""
 OFF = {
     "demo": "it works on a file of its own",
     "completion": "it has no database",
+    "check-isolation": "it has no database",
+    "serve nats": "tests/service has a NATS server for it",
     "move": "it has two, see below",
 }
 
@@ -45,15 +48,27 @@ def here(tmp_path, monkeypatch) -> None:
     for name in ("ABATHUR_DATABASE", "ABATHUR_ENVIRONMENT"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "agents.py").write_text(AGENTS)
+    (tmp_path / "work").mkdir()
 
 
 @pytest.fixture
-def task(url) -> str:
+def task(url) -> Iterator[str]:
+    """The id of the one task. There is a project, too; the stores of projects are removed at the end."""
+
     async def make() -> str:
         async with Database(url, environment="test") as db:  # under pytest no other one can be dropped
+            await db.projects.create("known")
+            stores.extend([one.database_name for one in await db.projects.list()])
             return (await db.tasks.enqueue("x")).id
 
-    return asyncio.run(make())
+    async def made() -> None:
+        async with Database(url, environment="test") as db:
+            stores.extend([one.database_name for one in await db.projects.list()])
+
+    stores: list[str] = []
+    yield asyncio.run(make())
+    asyncio.run(made())
+    execute(url, *(f'DROP SCHEMA IF EXISTS "{store}" CASCADE' for store in sorted(set(stores))))
 
 
 def abathur(*arguments: str) -> Result:

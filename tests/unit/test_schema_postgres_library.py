@@ -130,7 +130,12 @@ async def test_a_schema_with_tables_of_somebody_else_is_adopted(
         ("ALTER TABLE tasks DROP COLUMN summary", ["add column tasks.summary", "fill tasks: summary"]),
         (
             "ALTER TABLE tasks DROP COLUMN rank",
-            ["add column tasks.rank", "create index tasks_ready on tasks", "fill tasks: rank"],
+            [
+                "add column tasks.rank",
+                "create index tasks_ready on tasks",
+                "create index tasks_ready_of on tasks",
+                "fill tasks: rank",
+            ],
         ),
         (
             "ALTER TABLE tasks DROP COLUMN unmet",

@@ -59,6 +59,12 @@ def hold(name: str, holder: str, seconds: float, now: int) -> Script[Held | None
     return Held(name, int(rows[0]["last_id"]), int(rows[0]["fence"])) if rows else None
 
 
+def is_free(name: str, holder: str, now: int) -> Script[bool]:
+    """Whether `hold` would succeed. It only reads, so those who stand by ask this."""
+    rows = yield Statement("readers.free", name=name, holder=holder, now=now)
+    return bool(rows)
+
+
 def advance(held: Held, last_id: int, seconds: float, now: int) -> Script[bool]:
     """Say how far it was read, and hold on; False when somebody else reads on by now."""
     rows = yield Statement(

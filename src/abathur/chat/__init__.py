@@ -14,16 +14,16 @@ A bot that owns its database may use `BotDatabase` instead, which stands above `
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from abathur.chat.api import Chat
-from abathur.chat.events import KINDS, Event, Key
-from abathur.chat.outbound import enqueue_message
-from abathur.chat.record import Recorded, Refused, record_events
+from abathur._lazily import names_of
 
 if TYPE_CHECKING:
     from abathur.bot import BotDatabase
+    from abathur.chat.api import Chat
+    from abathur.chat.events import KINDS, Event, Key
+    from abathur.chat.outbound import enqueue_message
+    from abathur.chat.record import Recorded, Refused, record_events
 
 __all__ = [
     "KINDS",
@@ -37,9 +37,17 @@ __all__ = [
     "record_events",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    # It stands above `database`, which stands above this package: so it is not imported with it.
-    if name == "BotDatabase":
-        return getattr(import_module("abathur.bot"), name)
-    raise AttributeError(f"module 'abathur.chat' has no attribute {name!r}")
+__getattr__ = names_of(
+    __name__,
+    {
+        "BotDatabase": "abathur.bot",  # it stands above `database`, which stands above this package
+        "Chat": "abathur.chat.api",
+        "Event": "abathur.chat.events",
+        "KINDS": "abathur.chat.events",
+        "Key": "abathur.chat.events",
+        "Recorded": "abathur.chat.record",
+        "Refused": "abathur.chat.record",
+        "enqueue_message": "abathur.chat.outbound",
+        "record_events": "abathur.chat.record",
+    },
+)

@@ -7,7 +7,6 @@ A body is JSON: as the bus delivers it, or already decoded. It is either flat, s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -149,14 +148,17 @@ def own_time(stamp: Any) -> int:
             raise _wrong("timestamp", stamp, "seconds since the epoch, or ISO 8601 text") from None
         return times.micros(found if found.tzinfo else found.replace(tzinfo=UTC), "timestamp")
     is_number = isinstance(stamp, (int, float)) and not isinstance(stamp, bool)
-    if not is_number or not math.isfinite(stamp) or not 0 <= stamp < 10**13:
+    if not is_number or not 0 <= stamp < 10**13:  # so no infinity, no NaN, and no integer without a float
         raise _wrong("timestamp", stamp, "seconds since the epoch, or ISO 8601 text")
     found_at: int = round(stamp * times.SECOND)
     return found_at
 
 
 def _wrong(name: str, value: Any, expected: str) -> InvalidInputError:
-    shown = repr(value)
+    try:
+        shown = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        shown = f"a {type(value).__name__}"
     shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     return InvalidInputError(f"{name}={shown} is wrong.", f"Expected {expected}.", f"Correct {name}.")
 

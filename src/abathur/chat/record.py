@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -16,6 +17,8 @@ from abathur.chat.sessions import COLUMNS, User
 from abathur.chat.streams import MOST_STREAMS, Stored
 from abathur.errors import AbathurError, InvalidInputError
 from abathur.script import Script, Statement, Together
+
+log = logging.getLogger("abathur.chat")
 
 
 @frozen
@@ -63,14 +66,30 @@ def items_of(events: Iterable[Event]) -> tuple[Item, ...]:
 def _item(event: Event) -> Item:
     key = None
     try:
-        if not isinstance(event, Event):
-            raise InvalidInputError(
-                f"{type(event).__name__} is no event.", "Expected Event(kind, data).", "Make one."
-            )
-        key = key_of(event)
+        key = key_of(_event(event))
         return Item(key, take(event), None)
     except AbathurError as error:
         return Item(key, None, error)
+    except Exception as error:  # noqa: BLE001  # it would come again and again, and all others with it
+        return Item(key, None, _strange(error))
+
+
+def _event(event: Event) -> Event:
+    if not isinstance(event, Event):
+        raise InvalidInputError(
+            f"{type(event).__name__} is no event.", "Expected Event(kind, data).", "Make one."
+        )
+    return event
+
+
+def _strange(error: Exception) -> InvalidInputError:
+    """The refusal of an event that was not understood, though nothing says why: a bug of ours, to be seen."""
+    log.error("an event could not be understood, and is refused", exc_info=error)
+    return InvalidInputError(
+        f"The event was not understood: {type(error).__name__}.",
+        "Expected what docs/chat.md says of its kind.",
+        "The log has more; please report it.",
+    )
 
 
 def record_events(events: Iterable[Event], now: int) -> Script[Recorded]:
@@ -122,6 +141,8 @@ def _settle(call: Sequence[Item], new: Sequence[bool], ledger: Ledger) -> Record
                 ledger.apply(item.taken)
             except AbathurError as found:
                 error = found
+            except Exception as found:  # noqa: BLE001  # as in _item
+                error = _strange(found)
         if error is not None:
             refused.append(Refused(place, error))
     return Recorded(sum(new) - len(refused), len(new) - sum(new), tuple(refused))

@@ -39,6 +39,7 @@ def access(url: str, creds: Path | None = None, nkey: Path | None = None) -> Acc
 
 
 @click.group(short_help="Answer for a database on a server, until it is stopped.")
+@common
 def serve() -> None:
     """Answer for a database on a server, until it is stopped."""
 

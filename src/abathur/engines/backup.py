@@ -183,9 +183,13 @@ class Backup:
     async def run(self, source: Connection) -> None:
         """Make it. Raises what `progress` raised."""
         with contextlib.suppress(Stop):
-            await source.hop(lambda raw: back_up(raw, self._name, self._target, self._step))
+            await source.hop(self.make)
         if self._refused is not None:
             raise self._refused
+
+    def make(self, raw: sqlite3.Connection) -> None:
+        """Make it, on the connection's thread. Raises Stop if it was ended early."""
+        back_up(raw, self._name, self._target, self._step)
 
     async def end_early(self) -> None:
         """Nobody waits for it any more: leave nothing behind."""

@@ -28,6 +28,9 @@ class Migration(Protocol):
         It is committed when the script returns and rolled back when it raises.
         """
 
+    async def back_up_and_write(self, target: Path, fn: ScriptFunction[T], *args: Any) -> T:
+        """The same, after a copy was made within the transaction: nobody can write between the two."""
+
     async def set_pragma(self, name: str, value: str) -> None:
         """Change a setting that cannot be changed inside a transaction, and check that it holds."""
 
@@ -73,8 +76,9 @@ class Engine(Protocol):
     async def remove(self, aside: str | None = None) -> None:
         """Remove the database: the file with its logs, or the schema with all that is in it.
 
-        It is let go before, and may be made anew. aside: the name under which a server keeps the schema
-        instead; an engine of files is given none. Raises LockTimeoutError while another process has it.
+        It is let go before, and may be made anew. aside: what keeps what was in it; on a server the name
+        that the schema gets instead, else a new file, which is written when nobody can write to the old one
+        any more. Raises LockTimeoutError while another process has it, and what `backup` raises.
         """
 
     async def write(self, fn: ScriptFunction[T], *args: Any) -> T:

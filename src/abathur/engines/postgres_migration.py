@@ -38,6 +38,10 @@ class PostgresMigration:
         # while this one waited for the lock is seen too.
         return await self._transact("BEGIN ISOLATION LEVEL READ COMMITTED", fn, args)
 
+    async def back_up_and_write(self, target: Path, fn: ScriptFunction[T], *args: Any) -> T:
+        del fn, args
+        raise BackupUnsupportedError(self._options.server.name, str(target))
+
     async def _transact(self, begin: str, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
         for left in reversed(range(TRIES)):
             try:

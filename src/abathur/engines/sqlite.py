@@ -121,15 +121,18 @@ class SqliteEngine:
                 self._permits.release()
 
     async def remove(self, aside: str | None = None) -> None:
-        del aside
         self._check()
         await outlast(self._let_go())
         if self.memory:
             return
         async with self._opening:
             connection = await self._connect()
+            making = Backup(self.name, Path(aside), None) if aside is not None else None
+            removing = partial(
+                remove, path=self.path, timeout=self._lock_timeout, copy=making.make if making else None
+            )
             try:
-                await outlast(connection.hop(lambda raw: remove(raw, self.path, self._lock_timeout)))
+                await outlast(connection.hop(removing), making.end_early if making else None)
             finally:
                 await outlast(connection.close())
 

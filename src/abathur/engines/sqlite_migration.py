@@ -66,10 +66,19 @@ class SqliteMigration:
     async def write(self, fn: ScriptFunction[T], *args: Any) -> T:
         return await outlast(self._connection.hop(lambda _: self._transact("BEGIN IMMEDIATE", fn, args)))
 
-    def _transact(self, begin: str, fn: ScriptFunction[T], args: tuple[Any, ...]) -> T:
+    async def back_up_and_write(self, target: Path, fn: ScriptFunction[T], *args: Any) -> T:
+        return await outlast(
+            self._connection.hop(lambda _: self._transact("BEGIN IMMEDIATE", fn, args, target))
+        )
+
+    def _transact(
+        self, begin: str, fn: ScriptFunction[T], args: tuple[Any, ...], target: Path | None = None
+    ) -> T:
         execute = self._connection.executor
         execute.begin(begin)
         try:
+            if target is not None:
+                back_up_file(self._path, target)
             result = drive(start(fn, args, self._clock.now()), execute, {})
             if begin != "BEGIN":
                 execute.commit()

@@ -23,7 +23,7 @@ from abathur.rows.evolve import widened
 from abathur.rows.kv import Keys
 from abathur.rows.names import check_plugin, check_table, invalid
 from abathur.rows.registry import Known
-from abathur.rows.requests import request
+from abathur.rows.requests import once, request
 from abathur.rows.tables import index_name, physical_name
 from abathur.rows.writing import STALE
 from abathur.schema.declare import Schema
@@ -112,13 +112,17 @@ class Store:
         except SchemaConflictError as error:
             raise _taken(wanted, error) from None
 
-    async def unregister(self, table: str) -> Answer:
+    async def unregister(self, table: str, *, request_id: str | None = None) -> Answer:
         """Forget a table. Returns ``{"table", "unregistered": bool}``, False if there was none.
 
-        Its rows stay where they are, and come back when a schema is registered that they fit.
+        Its rows stay where they are, and come back when a schema is registered that they fit. request_id:
+        as for `insert`.
         """
-        name = check_table(table)
-        return await self._engine.write(registry.unregister, self.plugin, name, self._actor)
+        asked = request(self.plugin, request_id, "unregister", table)
+        call = (self.plugin, check_table(table), self._actor)
+        if asked is None:
+            return await self._engine.write(registry.unregister, *call)
+        return await self._engine.write(once, asked, registry.unregister, call)
 
     async def get_schema(self, table: str) -> Answer:
         """Returns ``{"table", "schema": {"fields": [...], "immutable_fields", "indexes", "unique"}}``.

@@ -10,6 +10,7 @@ from abathur import payload, times
 from abathur.engines.base import Engine
 from abathur.errors import InvalidPayloadError, MissingFieldError, ValueTooLargeError
 from abathur.rows.names import check_number, invalid, kind, shown
+from abathur.rows.requests import once, request
 from abathur.rows.values import plain_text
 from abathur.script import Script, Statement
 
@@ -36,22 +37,32 @@ class Keys:
         self._engine = engine
         self._plugin = plugin
 
-    async def set(self, key: str, value: Any, ttl_seconds: float | None = None) -> dict[str, Any]:
+    async def set(
+        self, key: str, value: Any, ttl_seconds: float | None = None, *, request_id: str | None = None
+    ) -> dict[str, Any]:
         """Keep a JSON value of at most 65,536 bytes, for so many seconds or for ever. Returns ``{}``.
 
-        Raises MissingFieldError, RowValidationError or ValueTooLargeError.
+        request_id: the same one again within a day does nothing. Raises MissingFieldError,
+        RowValidationError, ValueTooLargeError or RowConflictError.
         """
-        name, text, kept = _key(key), _json(value), _ttl(ttl_seconds)
-        await self._engine.merge(put_calls, (self._plugin, name, text, kept))
-        return {}
+        asked = request(self._plugin, request_id, "kv.set", key, value, ttl_seconds)
+        put = (self._plugin, _key(key), _json(value), _ttl(ttl_seconds))
+        if asked is None:
+            await self._engine.merge(put_calls, put)
+            return {}
+        return await self._engine.write(once, asked, _put, (put,))
 
     async def get(self, key: str) -> dict[str, Any]:
         """Returns ``{"exists": True, "value": ...}`` or ``{"exists": False}``."""
         return await self._engine.read(_get, self._plugin, _key(key))
 
-    async def delete(self, key: str) -> dict[str, Any]:
-        """Returns ``{"deleted": bool}``."""
-        return await self._engine.write(_delete, self._plugin, _key(key))
+    async def delete(self, key: str, *, request_id: str | None = None) -> dict[str, Any]:
+        """Returns ``{"deleted": bool}``. request_id: as for `set`."""
+        asked = request(self._plugin, request_id, "kv.delete", key)
+        call = (self._plugin, _key(key))
+        if asked is None:
+            return await self._engine.write(_delete, *call)
+        return await self._engine.write(once, asked, _delete, call)
 
     async def list(self, prefix: str = "", limit: int = MOST_KEYS) -> dict[str, Any]:
         """Returns ``{"keys", "count", "truncated"}``: the keys that begin with `prefix`, sorted.
@@ -72,6 +83,11 @@ def put_calls(calls: Sequence[Put], now: int) -> Script[list[None]]:
     yield Statement("storage.purge_keys", now=now, limit=AT_ONCE)
     yield Statement("rows.put_key", rows=[rows[key] for key in sorted(rows)], columns=_COLUMNS)
     return [None] * len(calls)
+
+
+def _put(put: Put, now: int) -> Script[dict[str, Any]]:
+    yield from put_calls([put], now)
+    return {}
 
 
 def _get(plugin: str, key: str, now: int) -> Script[dict[str, Any]]:

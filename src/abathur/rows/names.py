@@ -38,6 +38,11 @@ def shown(value: Any) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
+def named(field: Any) -> str:
+    """What a caller calls a field, for a message: as it is if it could be one."""
+    return field if isinstance(field, str) and FIELD.fullmatch(field) else shown(field)
+
+
 def kind(value: Any) -> str:
     """What JSON calls a value's type, for a message."""
     if value is None:
@@ -104,9 +109,8 @@ def check_object(value: Any, what: str) -> Mapping[str, Any]:
 
 def unknown(field: Any, known: Iterable[str], where: str = "") -> Exception:
     """The error for a field that a table does not have, with those that it has."""
-    name = field if isinstance(field, str) and FIELD.fullmatch(field) else shown(field)
     return invalid(
-        f"Unknown field: {name}{where}. Known fields: {', '.join(sorted(known))}",
+        f"Unknown field: {named(field)}{where}. Known fields: {', '.join(sorted(known))}",
         "Expected a field of the table's schema.",
         "Correct its name, or register a schema that has it.",
     )

@@ -9,7 +9,7 @@ from attrs import define, field, frozen
 
 from abathur.rows.filters import place
 from abathur.rows.incoming import field_value
-from abathur.rows.names import ADDED, check_object, invalid, shown, unknown
+from abathur.rows.names import ADDED, check_object, invalid, named, shown, unknown
 from abathur.rows.registry import Known
 from abathur.rows.values import LEAST, MOST, NUMBERS, ORDERED, stored
 
@@ -63,6 +63,7 @@ def of_operations(known: Known, operations: Any, dialect: str) -> Changes:
     if not given:
         raise invalid("The operations are empty", "Expected an operator for at least one field.")
     for name, operator, value in _each(given):
+        _check_changeable(known, name)
         if operator not in OPERATORS:
             raise invalid(
                 f"Field '{name}': Unknown operator: {shown(operator)}."
@@ -75,7 +76,6 @@ def of_operations(known: Known, operations: Any, dialect: str) -> Changes:
         if operator == "$set":
             _set(made, known, name, value, dialect)
             continue
-        _check_changeable(known, name)
         if operator in ("$max", "$min"):
             _most(made, known, name, operator, value, dialect)
         else:
@@ -86,9 +86,9 @@ def of_operations(known: Known, operations: Any, dialect: str) -> Changes:
 def _each(given: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
     """Field, operator and value, from either form."""
     for key, inner in given.items():
-        told = check_object(inner, f"The operation of '{key}'" if key.startswith("$") else f"Field '{key}'")
+        told = check_object(inner, f"The operation {named(key)}")
         if not told:
-            raise invalid(f"The operation {shown(key)} is empty", "Expected an operator and a value.")
+            raise invalid(f"The operation {named(key)} is empty", "Expected an operator and a value.")
         for other, value in told.items():
             yield (other, key, value) if key.startswith("$") else (key, other, value)
 

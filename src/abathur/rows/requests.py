@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from attrs import frozen
 
 from abathur import payload, times
 from abathur.errors import RowConflictError
-from abathur.rows.names import invalid, kind
+from abathur.rows.names import invalid, kind, shown
 from abathur.rows.values import plain_text
-from abathur.script import Script, Statement
+from abathur.script import Script, ScriptFunction, Statement, start
+
+T = TypeVar("T")
 
 KEPT: Final = 24 * 60 * 60 * times.SECOND
 """Microseconds for which an answer is remembered."""
@@ -87,7 +89,7 @@ def _answer(request: Request, row: Any) -> Any:
 def conflict(request: Request) -> RowConflictError:
     """The error for a request id that was used for something else."""
     return RowConflictError(
-        f"The request_id '{request.id}' was used for another request",
+        f"The request_id {shown(request.id)} was used for another request",
         "Expected the same request for the same id.",
         "Use a new id for each new request.",
     )
@@ -127,3 +129,18 @@ def repeat(answers: list[Any], requests: Sequence[Request | None], again: Mappin
         one = requests[place]
         if answers[place] is None and one is not None:
             answers[place] = answers[before] if one == requests[before] else conflict(one)
+
+
+def once(asked: Request, fn: ScriptFunction[T], args: Sequence[Any], now: int) -> Script[T]:
+    """Run another script if this request is new, and remember its answer, which must be JSON.
+
+    What it raises is not remembered: the request may be corrected, and made again.
+    """
+    (before,) = yield from recall([asked], now)
+    if isinstance(before, Exception):
+        raise before
+    if before is not None:
+        return before  # type: ignore[no-any-return]
+    answer = yield from start(fn, args, now)
+    yield from remember([(asked, answer)], now)
+    return answer

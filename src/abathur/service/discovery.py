@@ -10,6 +10,7 @@ from nats.micro.service import EndpointInfo, EndpointStats, Service, ServiceConf
 
 from abathur._version import __version__
 from abathur.service.dispatch import Counted
+from abathur.service.ending import let_go
 
 NAME: Final = "abathur-database"
 
@@ -35,6 +36,13 @@ class Discovery(Service):
         )
         self._counted = endpoints
         """`{name: (subject, queue group, counts)}`."""
+
+    async def end(self, patience: float) -> None:
+        """Tell nobody any more, within so many seconds. nats-py's `stop` needs a server that answers."""
+        for subscription in self._subscriptions.values():
+            await let_go(subscription, patience)
+        self._subscriptions = {}
+        await self.stop()
 
     def info(self) -> ServiceInfo:
         """What it is, with its endpoints."""

@@ -75,6 +75,7 @@ class Dispatcher:
         self._waiting: asyncio.Queue[tuple[Msg, Answer, Counted, int]] = asyncio.Queue(limits.waiting)
         self._workers: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Task[None]] = set()
+        self._ended = False
         self.busy = 0
         """Requests that are worked on."""
 
@@ -88,6 +89,9 @@ class Dispatcher:
     async def offer(self, msg: Msg, answer: Answer, counted: Counted) -> None:
         """Take a message, or answer at once that there are too many."""
         counted.requests += 1
+        if self._ended:
+            await self._say(msg, counted, time.perf_counter_ns(), _STOPPING)
+            return
         try:
             self._waiting.put_nowait((msg, answer, counted, time.perf_counter_ns()))
         except asyncio.QueueFull:
@@ -98,6 +102,9 @@ class Dispatcher:
         """Take a message whose answer may be a long time in coming: it takes up no worker."""
         counted.requests += 1
         began = time.perf_counter_ns()
+        if self._ended:
+            await self._say(msg, counted, began, _STOPPING)
+            return
         if len(self._waits) >= self._limits.waits:
             many = f"{self._limits.waits:,} callers are waiting for tasks already. Try again later."
             await self._say(msg, counted, began, envelope.failure("RATE_LIMITED", many))
@@ -108,6 +115,7 @@ class Dispatcher:
 
     async def drain(self, patience: float) -> None:
         """Answer what was taken, then end. Who waits for a task is told to come again."""
+        self._ended = True
         await end(list(self._waits))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
@@ -174,6 +182,9 @@ class Dispatcher:
         except (nats.errors.Error, OSError) as error:
             # It was done; whoever asked can find that out by asking again with the same request_id.
             log.warning("%s: the answer could not be sent: %s", _place(msg), error)
+
+
+_STOPPING: Final = envelope.failure("UNAVAILABLE", "The service is stopping. Try again.")
 
 
 def _late(seconds: float) -> dict[str, Any]:

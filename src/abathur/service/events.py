@@ -21,7 +21,7 @@ from abathur.chat import Event
 from abathur.database import Database
 from abathur.errors import AbathurError, EngineError, OpenError
 from abathur.service import stream
-from abathur.service.ending import is_cancelled
+from abathur.service.ending import is_cancelled, let_go
 from abathur.service.limits import Limits
 from abathur.service.stream import Stream
 from abathur.service.subjects import Tree
@@ -45,6 +45,8 @@ class Intake:
     repeated: int = 0
     refused: int = 0
     batches: int = 0
+    down: bool = False
+    """Whether events cannot be taken at the moment."""
     mode: str = "none"
     """``exactly-once`` or ``at-most-once``."""
     waiting: deque[Msg] = field(factory=deque, repr=False)
@@ -87,8 +89,15 @@ class Events:
                     await self.prepare()
                 assert self._stream is not None  # noqa: S101  # prepare has found it
                 await self._pull(self._stream)
-            except (*TROUBLE, AbathurError) as error:
-                log.warning("events cannot be taken at the moment: %s", error)
+            except Exception as error:  # whatever it is, it must not be the end of the intake
+                is_known = isinstance(error, (*TROUBLE, AbathurError))
+                log.log(
+                    logging.WARNING if is_known else logging.ERROR,
+                    "events cannot be taken at the moment: %s",
+                    error,
+                    exc_info=not is_known,
+                )
+                self.told.down = True
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 5.0)
                 self._stream = None  # it may be another one by now
@@ -121,6 +130,7 @@ class Events:
                     return
                 if self.told.waiting:
                     await self._store(source)
+                    self.told.down = False
                     continue
                 if now - floor_at > FLOOR_EVERY:
                     floor_at = now
@@ -129,14 +139,14 @@ class Events:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_EVERY):
                         await self._arrived.wait()
+                self.told.down = False
         finally:
             await self._finish(source, subscription)
 
     async def _finish(self, source: Stream, subscription: Subscription) -> None:
         """Take nothing more, and store what is on its way: else nobody gets it before its time-out."""
         try:
-            async with asyncio.timeout(5):
-                await subscription.drain()  # type: ignore[no-untyped-call]
+            await let_go(subscription, 5)
             while self._stopping and self.told.waiting:
                 await self._store(source)
             for msg in self.told.waiting:
@@ -227,8 +237,10 @@ class Events:
             events = [Event(kind_of(self._tree, msg.subject), msg.data) for msg in batch]
             try:
                 await self._record(events)
-            except AbathurError as error:
-                log.warning("%d events were lost: %s", len(events), error)
+                self.told.down = False
+            except Exception as error:
+                log.exception("%d events were lost", len(events), exc_info=error)
+                self.told.down = True
 
     async def _came(self, msg: Msg) -> None:
         self.told.waiting.append(msg)
@@ -249,11 +261,9 @@ class Events:
     def _ending(self) -> bool:
         return self._stopping or is_cancelled()
 
-    async def stop(self) -> None:
-        """Take no more; what has come without a stream is still stored."""
-        for subscription in self._subscriptions:
-            with contextlib.suppress(*TROUBLE):
-                await subscription.drain()  # type: ignore[no-untyped-call]
-        self._subscriptions = []
+    async def stop(self, patience: float) -> None:
+        """Take no more, within so many seconds; what has come without a stream is still stored."""
+        subscriptions, self._subscriptions = self._subscriptions, []
+        await asyncio.gather(*(let_go(one, patience) for one in subscriptions))
         self._stopping = True
         self._arrived.set()

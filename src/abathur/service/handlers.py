@@ -7,7 +7,13 @@ from typing import Any, Final
 
 from attrs import frozen
 
+from abathur import payload
+from abathur.chat import outbound
+from abathur.chat.api import LONGEST_ERROR
+from abathur.chat.events import message_id_of
 from abathur.database import Database
+from abathur.rows.requests import once, request
+from abathur.script import Script, ScriptFunction
 from abathur.service.body import kind_of, only, parse, parse_object, take
 from abathur.service.envelope import Refused
 from abathur.service.subjects import TOKEN, Address
@@ -50,6 +56,20 @@ def _request_id(given: str | None) -> str | None:
     if given is not None and (not given or len(given) > LONGEST_ID or "\0" in given):
         raise Refused("VALIDATION_ERROR", f"Field 'request_id' must have 1 to {LONGEST_ID} characters.")
     return given
+
+
+async def write_once(call: Call, fn: ScriptFunction[dict[str, Any]], *args: Any) -> dict[str, Any]:
+    """Run a script that changes something; for a request that has come before, its first answer."""
+    # No plugin's name has a colon: these are apart from the requests of every plugin.
+    asked = request(
+        f"{call.address.kind}:",
+        call.request_id,
+        call.address.op,
+        {name: value for name, value in call.body.items() if name != "request_id"},
+    )
+    if asked is None:
+        return await call.db.run(fn, *args)
+    return await call.db.run(once, asked, fn, args)
 
 
 async def handle(call: Call) -> dict[str, Any]:
@@ -134,7 +154,7 @@ async def _schema(call: Call) -> dict[str, Any]:
     table = take(call.body, "table", "text")
     if call.address.op == "get":
         return await store.get_schema(table)
-    return await store.unregister(table)
+    return await store.unregister(table, request_id=call.request_id)
 
 
 # -- keys ------------------------------------------------------------------------------------------
@@ -180,9 +200,12 @@ async def _keyed(call: Call, plugin: str) -> dict[str, Any]:
         only(body, "plugin_name", "key", "value", "ttl_seconds", "request_id")
         if "value" not in body:
             raise Refused("MISSING_FIELD", "Missing required field: value", field="value")
-        return await keys.set(key, body["value"], ttl_seconds=take(body, "ttl_seconds", "a number", None))
+        kept = take(body, "ttl_seconds", "a number", None)
+        return await keys.set(key, body["value"], ttl_seconds=kept, request_id=call.request_id)
     only(body, "plugin_name", "key", "request_id")
-    return await (keys.get(key) if call.address.op == "get" else keys.delete(key))
+    if call.address.op == "get":
+        return await keys.get(key)
+    return await keys.delete(key, request_id=call.request_id)
 
 
 # -- the chat --------------------------------------------------------------------------------------
@@ -197,18 +220,23 @@ async def _query(call: Call) -> dict[str, Any]:
 async def _outbound(call: Call) -> dict[str, Any]:
     chat, body = call.db.chat, call.body
     if call.address.op == "enqueue":
-        retries = take(body, "max_retries", "an integer", 3)
-        return {"message_id": await chat.enqueue(take(body, "message", "text"), max_retries=retries)}
+        message, retries = take(body, "message", "text"), take(body, "max_retries", "an integer", 3)
+        outbound.check(message, retries)
+        return await write_once(call, _enqueue, message, retries)
     if call.address.op == "get":
         found = await chat.unsent(
             take(body, "limit", "an integer", 50), max_retries=take(body, "max_retries", "an integer", None)
         )
         return {"messages": found, "count": len(found)}
-    return await chat.mark_failed(
-        take(body, "message_id", "an integer"),
-        take(body, "error", "text", "failed"),
-        permanent=take(body, "permanent", "true or false", False),
-    )
+    message_id, error = take(body, "message_id", "an integer"), take(body, "error", "text", "failed")
+    permanent = take(body, "permanent", "true or false", False)
+    message_id_of(message_id)
+    payload.plain(error, "error", longest=LONGEST_ERROR)
+    return await write_once(call, outbound.mark_failed, message_id, error, permanent)
+
+
+def _enqueue(message: str, max_retries: int, now: int) -> Script[dict[str, Any]]:
+    return {"message_id": (yield from outbound.enqueue(message, max_retries, now))}
 
 
 async def _recent_chat(call: Call) -> dict[str, Any]:

@@ -10,11 +10,15 @@ from typing import Any, Final
 
 import msgspec
 
+from abathur import payload
 from abathur.errors import UnknownTaskError, WaitTimeoutError
 from abathur.models import Prerequisite, Task
+from abathur.script import Script
 from abathur.service.body import kind_of, only, take
 from abathur.service.envelope import Refused
-from abathur.service.handlers import Call
+from abathur.service.handlers import Call, write_once
+from abathur.tasks import checks, control
+from abathur.tasks.failures import LONGEST_MESSAGE
 
 FIELDS: Final = {
     "prompt": "text", "agent_type": "text", "priority": "an integer", "key": "text", "max_attempts":
@@ -154,11 +158,21 @@ async def _cancel(call: Call) -> dict[str, Any]:
     task_id = _id(call, "reason", "tree")
     reason = take(call.body, "reason", "text", None)
     tree = take(call.body, "tree", "true or false", False)
-    return {"task": shown(await call.db.tasks.cancel(task_id, reason=reason, tree=tree))}
+    if reason is not None:
+        payload.plain(reason, "reason", longest=LONGEST_MESSAGE)
+    return await write_once(call, _cancelled, checks.id_of(task_id), reason, tree, call.db.actor)
+
+
+def _cancelled(task_id: str, reason: str | None, tree: bool, actor: str, now: int) -> Script[dict[str, Any]]:
+    return {"task": shown((yield from control.cancel(task_id, reason, tree, actor, now)))}
 
 
 async def _retry(call: Call) -> dict[str, Any]:
-    return {"task": shown(await call.db.tasks.retry(_id(call)))}
+    return await write_once(call, _retried, checks.id_of(_id(call)), call.db.actor)
+
+
+def _retried(task_id: str, actor: str, now: int) -> Script[dict[str, Any]]:
+    return {"task": shown((yield from control.retry(task_id, actor, now)))}
 
 
 async def _wait(call: Call) -> dict[str, Any]:

@@ -28,7 +28,8 @@ async def health(running: Running, db: Database, tree: Tree) -> dict[str, Any]:
         raise Refused("UNAVAILABLE", "The database does not answer.") from None
     told, outbox = running.events.told, running.outbox
     return {
-        "status": "degraded" if running.broken else "healthy",
+        "status": "degraded" if running.down else "healthy",
+        "down": running.down,
         "version": __version__,
         "prefix": tree.prefix,
         "engine": db.engine.dialect,

@@ -21,7 +21,7 @@ from abathur.service import handlers, handlers_tasks, health
 from abathur.service.connection import place_of, settle
 from abathur.service.discovery import Discovery
 from abathur.service.dispatch import Counted, Dispatcher, too_fast
-from abathur.service.ending import end
+from abathur.service.ending import SERVER_AWAY, end, let_go
 from abathur.service.envelope import Refused
 from abathur.service.events import Events
 from abathur.service.limits import Limits, Rates
@@ -33,7 +33,6 @@ log = logging.getLogger("abathur.service")
 
 PENDING: Final = 64 * 1024 * 1024
 """Bytes of requests of one subject that have come and were not looked at yet."""
-SERVER_AWAY: Final = (nats.errors.Error, OSError, TimeoutError)
 
 
 class Running:
@@ -154,28 +153,35 @@ class Running:
 
         return take
 
+    @property
+    def down(self) -> list[str]:
+        """What does not work at the moment, or has ended: ``events`` or ``outbox``."""
+        told = {"events": self.events.told.down, "outbox": self.outbox is not None and self.outbox.told.down}
+        ended = {task.get_name().rpartition("-")[2] for task in self._work if task.done()}
+        return [name for name, is_down in told.items() if is_down or name in ended]
+
     # -- the end -------------------------------------------------------------------------------
 
     async def stop(self, patience: float) -> None:
         """Take nothing more, answer what was taken, and end, within so many seconds at the most."""
         deadline = time.monotonic() + patience
-        for subscription in self._subscriptions:
-            with contextlib.suppress(*SERVER_AWAY):
-                if self.connection.is_connected:
-                    async with asyncio.timeout(max(patience, 0.1)):
-                        await subscription.drain()  # type: ignore[no-untyped-call]
-        await self.events.stop()
+
+        def left() -> float:
+            return max(deadline - time.monotonic(), 0.1)
+
+        await asyncio.gather(*(let_go(one, left()) for one in self._subscriptions))
+        await self.events.stop(left())
         if self.outbox is not None:
             await self.outbox.stop()
-        await self.dispatcher.drain(max(deadline - time.monotonic(), 0))
+        await self.dispatcher.drain(left())
         if self._work:
-            await asyncio.wait(self._work, timeout=max(deadline - time.monotonic(), 0.05))
+            await asyncio.wait(self._work, timeout=left())
         await end([*self._watchers, *self._work])
+        if self._discovery is not None:
+            await self._discovery.end(left())
         with contextlib.suppress(*SERVER_AWAY):
-            if self._discovery is not None and self.connection.is_connected:
-                await self._discovery.stop()
             if self.connection.is_connected:
-                await settle(self.connection)  # the answers are on their way
+                await settle(self.connection, max(left(), 1.0))  # the answers are on their way
 
     # -- answering -----------------------------------------------------------------------------
 
@@ -196,11 +202,6 @@ class Running:
                 handlers_tasks.bound_wait(call, self._limits.longest_wait)
             return await handlers_tasks.tasks(call)
         return await handlers.handle(call)
-
-    @property
-    def broken(self) -> list[str]:
-        """The parts that have ended by themselves: a bug, which the log shows."""
-        return [one.get_name() for one in self._work if one.done()]
 
     def _admit(self, plugin: str | None) -> None:
         """Refuse a plugin that is not served here."""

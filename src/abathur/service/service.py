@@ -16,9 +16,10 @@ from abathur.database import Database
 from abathur.errors import LifecycleError, NatsRefusedError
 from abathur.service.connection import Connecting, keep_alive, masked, place_of, refuse_unprotected
 from abathur.service.dispatch import INBOXES
+from abathur.service.ending import SERVER_AWAY
 from abathur.service.forms import Given, Nats, Stored
 from abathur.service.limits import Limits
-from abathur.service.running import SERVER_AWAY, Running
+from abathur.service.running import Running
 from abathur.service.subjects import Tree
 from abathur.tasks.retention import Retention
 

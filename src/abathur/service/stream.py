@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 import nats.errors
@@ -18,20 +19,24 @@ from nats.js.api import (
     StreamConfig,
 )
 
+from abathur.chat.streams import MOST_GAPS
 from abathur.errors import NatsUnavailableError, StreamConflictError
 from abathur.service.connection import place_of
 from abathur.service.subjects import Tree
 
 ACK_WAIT: Final = 5.0
 """Seconds after which an event that was taken and not stored is delivered again."""
-IN_FLIGHT: Final = 20_000
-"""Events that may be taken and not stored at a time, by all instances."""
+IN_FLIGHT: Final = MOST_GAPS
+"""Events that may be taken and not stored at a time, by all instances. Each may be a gap before others that
+are stored, and if gaps were closed, what is in them would be taken for a repetition when it comes."""
 MOST_BYTES: Final = 256 * 1024 * 1024
 """Bytes that events may take up in the server while the service is away; then the oldest go."""
 OVERLAP: Final = 10065
 """JetStream's number for: another stream takes these subjects."""
 TAKEN: Final = 10058
 """And for: there is a stream of this name, with another configuration."""
+NONE: Final = (10039, 10076)
+"""And for: it is not enabled for this account, or not at all."""
 
 
 @frozen
@@ -48,11 +53,14 @@ async def has_jetstream(connection: Client) -> bool:
     """Whether the server has JetStream for this user. Raises NatsUnavailableError where nobody says."""
     try:
         await connection.jsm().account_info()
-    except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError):
+    except nats.errors.NoRespondersError:
         return False
     except nats.js.errors.APIError as error:
-        if error.err_code in (10039, 10076):  # not enabled for this account, or at all
+        is_unavailable = isinstance(error, nats.js.errors.ServiceUnavailableError)
+        if error.err_code in NONE or (is_unavailable and error.err_code is None):  # or nobody listens there
             return False
+        if is_unavailable:  # it has one, that cannot answer just now: streams of it may well take events
+            raise NatsUnavailableError(place_of(connection), f"its {error.description}") from None
         raise
     except (nats.errors.TimeoutError, TimeoutError):
         raise NatsUnavailableError(
@@ -93,6 +101,8 @@ async def ensure_events(connection: Client, tree: Tree) -> Stream:
         for name, found, wanted in (
             ("ack_policy", told.config.ack_policy, AckPolicy.EXPLICIT),
             ("deliver_policy", told.config.deliver_policy, DeliverPolicy.ALL),
+            ("ack_wait", told.config.ack_wait, ACK_WAIT),
+            ("max_ack_pending", told.config.max_ack_pending, IN_FLIGHT),
             ("filter_subject", told.config.filter_subject or None, None),
         )
         if found != wanted
@@ -102,11 +112,11 @@ async def ensure_events(connection: Client, tree: Tree) -> Stream:
     return Stream(str(config.name), consumer, f"{config.name}@{made.created.isoformat()}")
 
 
-async def ensure_tasks(connection: Client, tree: Tree, statuses: tuple[str, ...]) -> str | None:
-    """The stream that keeps the events of tasks for their readers; a user's own, if there is one.
+async def ensure_tasks(connection: Client, tree: Tree, statuses: tuple[str, ...]) -> frozenset[str]:
+    """The stream that keeps the events of tasks for their readers; or a user's own, of some or all of them.
 
-    Returns the name of the one that takes them, None if there is none. It drops what was published
-    twice within its window, by the message's id.
+    Returns the statuses whose events a stream takes. It drops what was published twice within its window,
+    by the message's id.
     """
     config = StreamConfig(
         name=f"{tree.stream_name}_task_events",
@@ -122,11 +132,13 @@ async def ensure_tasks(connection: Client, tree: Tree, statuses: tuple[str, ...]
     try:
         await _ensure(connection, config)
     except StreamConflictError:
-        try:
-            return await connection.jsm().find_stream_name_by_subject(tree.task_event(statuses[0]))
-        except nats.js.errors.NotFoundError:
-            return None
-    return config.name
+        taken = set()
+        for status in statuses:
+            with contextlib.suppress(nats.js.errors.NotFoundError):
+                await connection.jsm().find_stream_name_by_subject(tree.task_event(status))
+                taken.add(status)
+        return frozenset(taken)
+    return frozenset(statuses)
 
 
 async def _ensure(connection: Client, config: StreamConfig) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from attrs import define, field
@@ -69,7 +69,21 @@ class Upkeep:
                 "Expected how long tasks are kept, by how they ended.",
                 "Write `Retention(completed=timedelta(days=30))`.",
             )
-        cutoffs = retention.cutoffs(await self._engine.read(_now))
+        cutoffs = retention.cutoffs(await self._engine.read(moment))
+        return await Pruning(self._engine, self._actor).run(cutoffs, dry_run=dry_run, progress=progress)
+
+
+@define
+class Pruning:
+    """One run of `prune`."""
+
+    _engine: Engine
+    _actor: str
+
+    async def run(
+        self, cutoffs: Mapping[str, int], *, dry_run: bool = False, progress: Progress | None = None
+    ) -> Pruned:
+        """Remove what ended before the cutoff of its status (microseconds)."""
         done = _Done()
         before: str | None = BEYOND if cutoffs else None
         total = sum(row[2] for row in await self._engine.read(reading.counts)) if progress is not None else 0
@@ -108,7 +122,7 @@ class Upkeep:
             await asyncio.sleep(time.monotonic() - began)
 
     async def _remove(
-        self, ids: Sequence[str], cutoffs: dict[str, int], done: _Done, *, dry_run: bool
+        self, ids: Sequence[str], cutoffs: Mapping[str, int], done: _Done, *, dry_run: bool
     ) -> None:
         try:
             if dry_run:
@@ -141,6 +155,7 @@ class _Done:
     refused: int = 0
 
 
-def _now(now: int) -> Script[int]:
+def moment(now: int) -> Script[int]:
+    """The moment of a transaction. Written, it is one before which every other one has ended."""
     yield from ()
     return now

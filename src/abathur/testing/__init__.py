@@ -5,8 +5,9 @@ Names are resolved when they are first used; none of them needs pytest.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from abathur._lazily import names_of
 
 if TYPE_CHECKING:
     from abathur.testing.assertions import (
@@ -68,13 +69,7 @@ __all__ = [  # noqa: RUF022  # what most people need comes first
 ]
 
 
-def __getattr__(name: str) -> Any:
-    home = _HOMES.get(name)
-    if home is None:
-        raise AttributeError(f"module 'abathur.testing' has no attribute {name!r}")
-    found = getattr(import_module(f"abathur.testing.{home}"), name)
-    globals()[name] = found
-    return found
+__getattr__ = names_of(__name__, {name: f"{__name__}.{home}" for name, home in _HOMES.items()})
 
 
 def __dir__() -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from abathur.testing.guard import Refusal
+from abathur.testing.guard.judge import matches
 
 if TYPE_CHECKING:
     from abathur.testing.plugin import Session
@@ -151,7 +152,7 @@ class Reporter:
         in_ci = os.environ.get("CI", "").lower() not in ("", "0", "false")
         for change in self._session.fingerprints.changes():
             said = f"{change.path}: {change.what} during the run"
-            if change.path in self._session.marked or not self._blocks:
+            if matches(change.path, tuple(self._session.marked)) or not self._blocks:
                 self._warnings.append(said)
             elif change.holders and not in_ci:
                 by = ", ".join(change.holders)

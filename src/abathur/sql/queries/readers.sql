@@ -3,10 +3,14 @@ INSERT INTO audit_readers (name, last_id, seen_at)
 VALUES (:name, COALESCE((SELECT MAX(id) FROM audit), 0), :now)
 ON CONFLICT (name) DO NOTHING
 
--- hold: be the one who reads on, if nobody else is. Answers with how far the last one was.
-UPDATE audit_readers SET holder = :holder, fence = fence + 1, held_until = :until, seen_at = :now
+-- hold: be the one who reads on, if nobody else is. Answers with how far the last one was. Whoever gets no further is
+-- not seen by that: rows would be kept for it for ever.
+UPDATE audit_readers SET holder = :holder, fence = fence + 1, held_until = :until
 WHERE name = :name AND (holder = :holder OR held_until <= :now)
 RETURNING last_id, fence
+
+-- free: whether nobody else is the one who reads on.
+SELECT 1 AS free FROM audit_readers WHERE name = :name AND (holder = :holder OR held_until <= :now)
 
 -- advance: say how far it was read, and hold it for longer. Nothing is changed when it is somebody else's.
 UPDATE audit_readers SET last_id = :last_id, held_until = :until, seen_at = :now

@@ -99,7 +99,7 @@ class Guard:
         for name, directory in ((args[0], args[2]), (args[1], args[3])):
             text = places.text_of(name)
             if text is not None:
-                self._answer("renaming", self.judge.removing(places.beside(text, directory)))
+                self._answer("renaming", self.judge.renaming(places.beside(text, directory)))
 
     def _truncate(self, args: tuple[Any, ...]) -> None:
         name = places.text_of(args[0])

@@ -18,6 +18,9 @@ _TOOLS = ("coverage.sqldata", "coverage.sqlitedb", "testmon.db", "_hypothesis_da
 _TOOL_FILES = (".coverage", ".testmondata")
 """How the names of such databases begin, for programs that are started with them."""
 
+_OF_TESTS = ("pytest-of-", "abathur-postgres-", "tmp")
+"""How the names begin of what pytest, our fixtures and `tempfile` make in a temporary directory."""
+
 Identity = tuple[int, int]
 
 
@@ -36,11 +39,15 @@ class Judge:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         areas = {path.rstrip("/") + "/": True for path in settings.temporary}
-        areas.setdefault(settings.root.rstrip("/") + "/", False)
+        root = settings.root.rstrip("/") + "/"
+        if root in areas:  # tests were started in it, or lie in it themselves
+            areas.update((root + beginning, True) for beginning in _OF_TESTS)
+        areas[root] = False
         self._areas = sorted(areas.items(), key=lambda area: -len(area[0]))
         self._marked: tuple[str, ...] = settings.marked
         self._known = set(settings.known)
-        self._ids = {_identity(path) for path in (*settings.known, *settings.protected)} - {None}
+        self._ids = {_identity(path): path for path in (*settings.known, *settings.protected)}
+        """Which file is which: other names of one are refused as well, while it is still there."""
         self._fine: set[tuple[str, int, int]] = set()
         self._parents: dict[tuple[str, int, int], str] = {}
         self._stamps: dict[Identity, int] = {}
@@ -89,11 +96,8 @@ class Judge:
             return self._linked_elsewhere(path, found, environment)
         if environment == "test" or self._is_tool(path):
             return None
-        if _matches(path, self._settings.allowed):
-            if environment != "production":
-                return None
-            why = "it is stamped production; `abathur_allow_databases` names it, but a stamp tells more"
-            return Reason(path, environment, why)
+        if matches(path, self._settings.allowed):
+            return _although_allowed(path) if environment == "production" else None
         is_there = found is not None and found.st_size
         what = f"is stamped {environment}" if environment else "has no stamp" if is_there else "would be made"
         where = "is not below a temporary directory nor in `abathur_allow_databases`"
@@ -121,8 +125,7 @@ class Judge:
 
     def removing(self, name: str) -> Reason | None:
         """Why a test may not take away this name, or what is below it. A link is not what it leads to."""
-        head, tail = os.path.split(name.rstrip("/"))
-        path = os.path.join(os.path.realpath(head), tail)
+        path = _without_last_link(name)
         try:
             found = os.lstat(path)
         except OSError:
@@ -130,7 +133,8 @@ class Judge:
         if stat.S_ISDIR(found.st_mode):
             return self._below(path)
         if not stat.S_ISREG(found.st_mode) or self.is_temporary(path):
-            return self._named(path, found) if path in self._settings.protected else None
+            # By its name only: to take away another name of a protected file does nothing to that.
+            return self._by_name(path, found)
         return self._changing(path, found)
 
     def naming(self, name: str) -> Reason | None:
@@ -148,15 +152,48 @@ class Judge:
         if self.is_temporary(os.path.realpath(source)) and not self._is_protected(source, found):
             self._linked.add((found.st_dev, found.st_ino))
         elif self._changing(os.path.realpath(source), found):
-            self._ids.add((found.st_dev, found.st_ino))
+            self._ids[found.st_dev, found.st_ino] = os.path.realpath(source)
+
+    def _by_name(self, path: str, found: os.stat_result) -> Reason | None:
+        """Why a name may not be taken away, whatever it leads to: it is protected, or its database is."""
+        for name in (path, places.main_file(path)):
+            if self._is_protected(name, None) and not self._is_marked(name):
+                return self._named(name, found if name == path else _stat(name))
+        return None
+
+    def renaming(self, name: str) -> Reason | None:
+        """The same for a new name: unlike removing a directory, that takes along what nobody has named."""
+        reason = self.removing(name)
+        path = _without_last_link(name)
+        if (
+            reason is not None
+            or self.is_temporary(path + "/")
+            or os.path.islink(path)
+            or not os.path.isdir(path)
+        ):
+            return reason
+        for below in places.files_below(path):
+            found = _stat(below)
+            if found is not None and stat.S_ISREG(found.st_mode):
+                reason = self._changing(os.path.realpath(below), found)
+                if reason is not None:
+                    return reason
+        return None
 
     def _below(self, directory: str) -> Reason | None:
-        """Whether one of the databases that we know of is below a directory."""
+        """Whether a protected database, or the whole of a protected directory, is below a directory."""
+        directory = directory.rstrip("/") + "/"
         for path in (*self._settings.known, *self._settings.protected):
-            if path.startswith(directory.rstrip("/") + "/") and not self._is_marked(path):
+            if path.startswith(directory) and not self._is_marked(path):
                 found = _stat(path)
                 if found is not None:
                     return self._named(path, found)
+        if any(_may_be_below(directory, entry) for entry in self._settings.protected):
+            for path in places.files_below(directory):
+                found = _stat(path)
+                reason = None if found is None else self._by_name(path, found)
+                if reason is not None:
+                    return reason
         return None
 
     def _changing(self, path: str, found: os.stat_result) -> Reason | None:
@@ -169,29 +206,33 @@ class Judge:
                 path, found = main, beside
         if self._is_protected(path, found):
             return self._named(path, found)
-        if self.is_temporary(path) or _matches(path, self._settings.allowed) or self._is_tool(path):
-            return None
-        if not self._is_database(path, found):
+        if self.is_temporary(path) or self._is_tool(path) or not self._is_database(path, found):
             return None
         environment = self._environment(path, found)
         if environment == "test":
             return None
+        if matches(path, self._settings.allowed):
+            return _although_allowed(path) if environment == "production" else None
         what = f"is stamped {environment}" if environment else "is a database without a stamp"
         return Reason(path, environment, f"it {what}, and is not below a temporary directory")
 
     # -- what is known of a file ---------------------------------------------------------------
 
     def _is_marked(self, path: str) -> bool:
-        return bool(self._marked) and _matches(path, self._marked)
+        return bool(self._marked) and matches(path, self._marked)
 
     def _is_protected(self, path: str, found: os.stat_result | None) -> bool:
-        if path in self._known or _matches(path, self._settings.protected):
+        if path in self._known or matches(path, self._settings.protected):
             return True
-        return found is not None and (found.st_dev, found.st_ino) in self._ids
+        if found is None:
+            return False
+        # The number of a file that is gone is soon another one's.
+        identity = (found.st_dev, found.st_ino)
+        return identity in self._ids and _identity(self._ids[identity]) == identity
 
     def _named(self, path: str, found: os.stat_result | None) -> Reason:
         environment = self._environment(path, found)
-        if _matches(path, self._settings.protected):
+        if matches(path, self._settings.protected):
             return Reason(path, environment, "`abathur_protected_databases` names it")
         stamp = f"stamped {environment}" if environment else "without a stamp"
         why = f"it is a database of the project, {stamp}"
@@ -218,10 +259,9 @@ class Judge:
     def _is_database(self, path: str, found: os.stat_result) -> bool:
         if found.st_size < 512:
             return False
-        if (found.st_dev, found.st_ino) in self._stamps:
-            return True
-        first = places.first_bytes(path, found, may_be_open=False)
-        return first is not None and first.startswith(places.MAGIC)
+        may_be_open = (found.st_dev, found.st_ino) in self._stamps
+        first = places.first_bytes(path, found, may_be_open=may_be_open)
+        return may_be_open if first is None else first.startswith(places.MAGIC)
 
     def _environment(self, path: str, found: os.stat_result | None) -> str:
         """What a file is stamped with; empty without a stamp, or where it may not be looked at."""
@@ -249,12 +289,33 @@ def _stat(name: str) -> os.stat_result | None:
         return None
 
 
+def _without_last_link(name: str) -> str:
+    """A path without links, except that its last part may be one."""
+    head, tail = os.path.split(name.rstrip("/"))
+    return os.path.join(os.path.realpath(head), tail)
+
+
 def _identity(path: str) -> Identity | None:
     found = None if URL in path else _stat(path)
     return None if found is None or not stat.S_ISREG(found.st_mode) else (found.st_dev, found.st_ino)
 
 
-def _matches(path: str, entries: tuple[str, ...]) -> bool:
+def _although_allowed(path: str) -> Reason:
+    why = "it is stamped production; `abathur_allow_databases` names it, but a stamp tells more"
+    return Reason(path, "production", why)
+
+
+def _may_be_below(directory: str, entry: str) -> bool:
+    """Whether an entry for many files, a directory or a pattern, may name some below a directory."""
+    if entry.endswith("/"):
+        return directory.startswith(entry)
+    plain = entry
+    for character in "*?[":
+        plain = plain.partition(character)[0]
+    return plain != entry and (plain.startswith(directory) or directory.startswith(plain))
+
+
+def matches(path: str, entries: tuple[str, ...]) -> bool:
     """Whether one of these names a path: by itself, as a directory above it, or as a pattern."""
     for entry in entries:
         if path == entry or (entry.endswith("/") and path.startswith(entry)):

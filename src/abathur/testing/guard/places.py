@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 MEMORY = ":memory:"
 SIDECARS = ("-wal", "-shm", "-journal")
 MAGIC = b"SQLite format 3\x00"
@@ -37,9 +41,12 @@ def _file_of_uri(rest: str) -> str | None:
     path, _, query = rest.partition("?")
     if path.startswith("//"):
         path = "/" + path[2:].partition("/")[2]  # the authority is empty or `localhost`
-    options = [_decoded(one) for one in query.split("&")]
+    options = {}  # SQLite goes by the last one, if there are two of a name
+    for option in query.split("&"):
+        name, _, value = option.partition("=")
+        options[_decoded(name)] = _decoded(value)
     path = _decoded(path).partition("\0")[0]
-    if "mode=memory" in options or "vfs=memdb" in options or path in ("", MEMORY):
+    if options.get("mode") == "memory" or options.get("vfs") == "memdb" or path in ("", MEMORY):
         return None
     return path
 
@@ -119,6 +126,16 @@ def _descriptor_of(found: os.stat_result) -> int:
                 return int(number)
         return CLOSED
     return UNKNOWN
+
+
+def files_below(directory: str, *, most: int = 2_000) -> Iterator[str]:
+    """The files below a directory, of which no more than `most` entries are looked at."""
+    for place, _, names in os.walk(directory):
+        for name in names:
+            most -= 1
+            if most < 0:
+                return
+            yield os.path.join(place, name)
 
 
 def databases_below(root: str, *, depth: int = 3, most: int = 2_000) -> list[str]:

@@ -189,12 +189,13 @@ def _wanted(conninfo: str, options: dict[str, Any]) -> tuple[list[Host], str]:
     names = ("host", "hostaddr", "port", "dbname", "user", "service")
     given = {name: value for name, value in options.items() if name in names and value is not None}
     found = {**defaults, **{k: str(v) for k, v in conninfo_to_dict(conninfo, **given).items() if v}}
-    hosts = (found.get("host") or found.get("hostaddr") or "/").split(",")
+    # Where there is an address libpq goes there, whatever the host is called.
+    hosts = (found.get("hostaddr") or found.get("host") or "/").split(",")
     ports = found.get("port", PORT).split(",")
     ports = ports * len(hosts) if len(ports) == 1 else ports
-    # A service is read by libpq when it connects, so for now it is an unknown place.
+    # A service is read by libpq when it connects, and may name an address, so for now it is an unknown place.
     database = found.get("dbname") or found.get("user", "")
-    if "service" in found and "host" not in given:
+    if "service" in found and "hostaddr" not in given:
         hosts, ports = ["service"], [found["service"]]
     return list(zip(hosts, ports, strict=False)), database
 
@@ -206,7 +207,9 @@ def _after(connection: Any, after: After) -> Any:
         is_there = raw.exec_(IS_THERE.encode()).get_value(0, 0) == b"t"
         stamp = (raw.exec_(STAMP.encode()).get_value(0, 0) if is_there else None) or b""
         found = connection.info
-        after(stamp.decode(), (found.host or found.hostaddr, str(found.port)), found.dbname)
+        by_address = "hostaddr" in found.get_parameters()
+        host = found.hostaddr if by_address else found.host or found.hostaddr
+        after(stamp.decode(), (host, str(found.port)), found.dbname)
     except BaseException:
         connection.pgconn.finish()
         raise
