@@ -169,6 +169,7 @@ def recent(project_id: str | None, limit: int) -> Script[list[IndexingJob]]:
 
 def cancel(job_id: str, reason: str | None, actor: str, now: int) -> Script[None]:
     """Cancel a job with everything that is left of it, and let the next one begin."""
+    yield Statement("batches.lock_edges")  # first, as whoever asks for a job does
     row = yield from jobs.one(job_id)
     if row["status"] not in TERMINAL:
         yield from control.cancel(job_id, reason, True, actor, now)
