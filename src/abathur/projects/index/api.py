@@ -14,6 +14,7 @@ from abathur import payload
 from abathur.engines.base import Engine
 from abathur.errors import InvalidInputError, NoProjectError, ProjectDirectoryError
 from abathur.models import Task
+from abathur.projects import config
 from abathur.projects.index import jobs, snippets
 from abathur.projects.index import query as queries
 from abathur.projects.index.values import Hit, IndexingJob, IndexingStatus
@@ -77,6 +78,7 @@ class Indexing(ABC, Generic[StoreT]):
             )
         root = max(inside, key=len)
         scope = there[len(root) :].strip("/")
+        _check_own(root, scope, project_id)
         asked = jobs.request(project_id, root, scope, force=bool(force), actor=self._actor)
         return await self.indexing(await self._engine.write(jobs.start, asked))
 
@@ -245,6 +247,19 @@ def _made(found: Resolution) -> str:
     if not found.project_id:
         raise NoProjectError([str(found.reason)], "Switch `dry_run` off in its configuration.")
     return found.project_id
+
+
+def _check_own(root: str, scope: str, project_id: str) -> None:
+    """Refuse what lies in a directory that has a configuration below the root: it is another project's."""
+    place = root
+    for name in scope.split("/") if scope else ():
+        place = os.path.join(place, name)
+        if config.path_of(place) is not None:
+            raise InvalidInputError(
+                f"{place} is in a project of its own.",
+                f"Expected a path of the project {project_id}.",
+                f"Leave the project out to index that one, or add its directory with `adopt`: {place}",
+            )
 
 
 def is_inside(path: str, root: str) -> bool:
