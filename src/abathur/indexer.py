@@ -80,9 +80,9 @@ async def plan(ctx: Context) -> dict[str, Any]:
     known = await store.read(storing.known, root_id, scope)
     walk = Walk(root, scope)
     seen, changed = await _walked(walk, known, force=given["force"])
-    removed = [there.id for path, there in known.items() if path not in seen and walk.has_seen(path)]
+    removed = [path for path in known if path not in seen and walk.has_seen(path)]
     for at in range(0, len(removed), storing.PAGE):
-        await store.run(storing.remove, removed[at : at + storing.PAGE])
+        await store.run(storing.remove, root_id, removed[at : at + storing.PAGE])
     found = {
         "found": len(seen),
         "changed": len(changed),
@@ -154,8 +154,8 @@ class _Slice:
 
     looked: int = 0
     entries: list[Entry] = field(factory=list)
-    touched: list[tuple[int, int, int]] = field(factory=list)
-    removed: list[int] = field(factory=list)
+    touched: dict[str, Reading] = field(factory=dict)
+    removed: list[str] = field(factory=list)
     counts: Counter[str] = field(factory=Counter)
 
 
@@ -175,7 +175,7 @@ async def batch(ctx: Context) -> dict[str, Any]:
         part = await anyio.to_thread.run_sync(_read_some, root, paths[at:], known, force)
         at += part.looked
         counts += part.counts
-        counts["chunks"] += await store.run(_write, root_id, part)
+        counts["chunks"] += await store.run(_write, root, part)
     return {"files": len(paths), **counts}
 
 
@@ -194,12 +194,12 @@ def _read_some(root: str, paths: Sequence[str], known: Mapping[str, tuple[int, s
         if not found.sha256:
             part.counts["other"] += found.skipped != "gone"
             if before is not None:
-                part.removed.append(before[0])
+                part.removed.append(path)
                 part.counts["removed"] += 1
             continue
         part.counts["binary"] += found.text is None
         if before is not None and before[1] == found.sha256 and not force:
-            part.touched.append((before[0], found.size, found.mtime_ns))
+            part.touched[path] = found
             part.counts["unchanged"] += 1
             continue
         part.entries.append(Entry.of(path, found))
@@ -218,9 +218,11 @@ def _is_below(root: str, path: str) -> bool:
     return is_inside(os.path.realpath(directory), root)
 
 
-def _write(root_id: int, part: _Slice, now: int) -> Any:
-    yield from storing.touch(part.touched)
-    yield from storing.remove(part.removed)
+def _write(root: str, part: _Slice, now: int) -> Any:
+    """Write what was read a while ago: numbers of roots and of files may be others' by now."""
+    root_id = yield from storing.root(root)
+    yield from storing.touch(root_id, part.touched)
+    yield from storing.remove(root_id, part.removed)
     return (yield from storing.put(root_id, part.entries, now))
 
 

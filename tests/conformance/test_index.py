@@ -16,7 +16,7 @@ from abathur import Database, indexer
 from abathur.errors import InvalidInputError, NoProjectError, ProjectDirectoryError, UnknownProjectError
 from abathur.projects import tools
 from abathur.projects.index.values import IndexingJob
-from tests.conformance.projects import World
+from tests.conformance.projects import World, repository
 from tests.documents import ROOT
 
 
@@ -400,6 +400,22 @@ async def test_a_path_outside_of_the_project_is_refused(world):
     os.mkfifo(place / "pipe")
     with pytest.raises(ProjectDirectoryError, match="neither"):
         await world.db.projects.start_indexing(place / "pipe", project)
+
+
+async def test_a_project_inside_another_one_is_not_indexed_into_it(world):
+    place = world.repository()
+    project = (await world.here(place)).project_id
+    inner = repository(place / "sub" / "inner", "Inner")
+    put(inner, "src/a.txt", "word\n")
+    for path in (inner, inner / "src", inner / "src" / "a.txt"):
+        with pytest.raises(InvalidInputError, match="is in a project of its own"):
+            await world.db.projects.start_indexing(path, project)
+    assert (await world.db.projects.start_indexing(place / "sub", project)).project_id == project
+    assert (await world.db.projects.start_indexing(inner / "src")).project_id != project
+    # One that was made a directory of the same project is a root of its own.
+    await world.db.projects.adopt(project, inner)
+    job = await world.db.projects.start_indexing(inner / "src", project)
+    assert (job.project_id, job.path) == (project, str(inner / "src"))
 
 
 async def test_a_task_that_asks_for_a_file_outside_reads_nothing(world):

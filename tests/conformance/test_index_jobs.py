@@ -13,7 +13,7 @@ import pytest
 
 from abathur import Runner, indexer
 from abathur.errors import InvalidInputError
-from abathur.projects.index import jobs, reading
+from abathur.projects.index import api, jobs, reading
 from abathur.projects.index.values import IndexingJob
 from tests.conformance.projects import World
 from tests.conformance.test_index import found, indexed, put, working
@@ -91,6 +91,23 @@ async def test_three_jobs_run_at_a_time_and_the_next_begins_when_one_ends(world)
     await world.db.projects.cancel_indexing(started[2])
     assert await plans(world) == [started[5].id]
     assert await plans(world) == []
+
+
+async def test_jobs_that_are_asked_for_and_cancelled_at_once_do_not_wait_for_each_other(world, processes):
+    """All of them take the lock of the jobs first, and rows of tasks only then."""
+    places = [world.repository() for _ in range(4)]
+    others = [await world.again() for _ in range(3)]
+    for _ in range(3):
+        started = [await world.db.projects.start_indexing(place) for place in places]
+        async with asyncio.timeout(60):
+            await asyncio.gather(
+                *(db.projects.cancel_indexing(job) for db in others for job in started),
+                *(db.projects.start_indexing(place, force=True) for db in others for place in places),
+            )
+        for job in await world.db.projects.indexings(limit=100):
+            await world.db.projects.cancel_indexing(job)
+    asked = api.cancel("a job", None, "test", 0)
+    assert next(asked).name == "batches.lock_edges"
 
 
 async def test_a_queued_job_that_is_cancelled_keeps_nobody_waiting(world):

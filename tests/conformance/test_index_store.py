@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 
-from abathur import Database, moving
+from abathur import Database, indexer, moving
 from abathur.errors import MissingModuleError
 from abathur.projects.index import api, storing
 from abathur.projects.index.query import parse
@@ -80,9 +81,28 @@ async def test_what_is_written_again_is_found_by_its_new_words_alone(store):
     known = await store.read(storing.known, root_id, "")
     assert set(known) == set(TEXTS)
     await check(store)
-    await store.run(storing.remove, [one.id for one in known.values()])
+    await store.run(storing.remove, root_id, list(known))
     assert await found(store, "third") == set()
     assert await store.read(storing.totals) == (0, 0)
+    await check(store)
+
+
+async def test_a_batch_that_is_late_touches_no_other_file_that_has_its_number_by_now(store):
+    root_id = await fill(store)
+    seen = Reading("", None, 7, 7, "c.py")
+    late = indexer._Slice(touched={"c.py": seen, "a.txt": evolve(seen, sha256="before")}, removed=["c.py"])
+    await store.run(storing.remove, root_id, ["c.py"])
+    await fill(store, {"new.txt": "brand new\n"})  # on SQLite it gets the number of the last one
+    before = await store.read(storing.known, root_id, "")
+    await store.run(indexer._write, "/somewhere", late)
+    assert await store.read(storing.known, root_id, "") == before
+    assert await found(store, "brand") == {"new.txt"}
+    # Neither does a batch of a directory that was forgotten.
+    assert await store.run(storing.forget_root, root_id)
+    other = await store.run(storing.root, "/elsewhere")
+    await store.run(storing.put, other, [Entry.of("a.txt", Reading("theirs\n", None, 7, 1, "x"))])
+    await store.run(indexer._write, "/somewhere", indexer._Slice(removed=["a.txt"]))
+    assert await found(store, "theirs") == {"a.txt"}
     await check(store)
 
 

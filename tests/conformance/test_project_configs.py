@@ -154,6 +154,19 @@ async def test_a_link_as_configuration_stays_a_link_and_its_file_gets_the_id(wor
     assert found.config_persisted
 
 
+async def test_a_byte_order_mark_is_no_error_and_stays(world):
+    place = world.repository()
+    text = path_of(place).read_text()
+    path_of(place).write_text("\ufeff" + text)
+    found = await world.here(place)
+    after = path_of(place).read_text()
+    assert after.startswith("\ufeff{")
+    assert json.loads(after[1:])["project"]["id"] == found.project_id
+    assert (await world.here(place)).project_id == found.project_id
+    await world.db.projects.rename(found.project_id, "another")
+    assert path_of(place).read_text().startswith("\ufeff{")
+
+
 async def test_what_a_user_writes_meanwhile_is_kept(world, monkeypatch):
     """The user's editor saves after the configuration was read, and again just before the rename."""
     place = world.repository()

@@ -7,7 +7,7 @@ from attrs import frozen
 from abathur import ids, payload
 from abathur.errors import CopiedProjectError, ProjectConfigError
 from abathur.projects import claim, config, names, publish, reading
-from abathur.projects.config import Place
+from abathur.projects.config import Config, Place
 from abathur.projects.decision import Earlier, Event
 from abathur.projects.looking import Directory, Looking
 from abathur.projects.publish import Published
@@ -31,8 +31,8 @@ class Changing(Looking[StoreT]):
     async def rename(self, project: str | Project, name: str) -> Project:
         """Give a project another name, also in its configurations; its id and its store stay.
 
-        Where a configuration cannot be written, its root's `reason` says so, and the new name holds all
-        the same. Raises UnknownProjectError, AmbiguousProjectError or InvalidInputError.
+        Where a configuration cannot be written, or has `dry_run`, its root's `reason` says so, and the new
+        name holds all the same. Raises UnknownProjectError, AmbiguousProjectError or InvalidInputError.
         """
         payload.plain(name, "name", longest=names.LONGEST)
         with self._reached():
@@ -56,13 +56,17 @@ class Changing(Looking[StoreT]):
     async def adopt(self, project: str | Project, directory: Directory) -> Resolution:
         """Make a directory one of a project's: its configuration gets the project's id and name.
 
-        An id that it had is replaced; the project that had that keeps its store and its other roots.
+        An id that it had is replaced; the project that had that keeps its store and its other roots. With
+        `dry_run` in the configuration nothing is done, and `reason` says what would be.
         Raises UnknownProjectError, AmbiguousProjectError, ProjectDirectoryError, ProjectConfigError, or
         CopiedProjectError if its configuration is strict and the project has another directory.
         """
         with self._reached():
-            found = await self._registrar.completed(await self._one(project))
+            found = await self._one(project)
             place = config.place(config.real(directory))
+            if place.config is not None and place.config.dry_run:
+                return _would_adopt(found, place, place.config)
+            found = await self._registrar.completed(found)
             if place.config is not None and place.config.strict_mode:
                 rows = await self._engine.read(reading.roots_of, found.id)
                 others = [Earlier.of(row) for row in rows if row["root"] != place.root]
@@ -141,6 +145,20 @@ class Changing(Looking[StoreT]):
         if published.persisted:
             return [f"the configuration of {root.path} got its id"]
         return [f"the configuration of {root.path} did not get its id: {published.reason}"]
+
+
+def _would_adopt(project: Project, place: Place, found: Config) -> Resolution:
+    has = found.id == project.id
+    would = "nothing would be written into it" if has else f"{found.path} would get the id {project.id}"
+    return Resolution(
+        project_id=project.id,
+        name=project.name,
+        database_name=project.database_name,
+        tier="directory",
+        root=place.root,
+        config_persisted=has,
+        reason=f"dry_run: {would}",
+    )
 
 
 def _rename(project_id: str, before: str, name: str, event_id: str, actor: str, now: int) -> Script[None]:

@@ -18,6 +18,8 @@ from abathur.projects import names
 PLACES: Final = (".abathur/config.json", ".codebase-mcp/config.json")
 """Where a directory's configuration may be; the first that is there counts."""
 LARGEST: Final = 1024 * 1024
+BYTE_ORDER_MARK: Final = "\ufeff"
+"""Editors put it in front; it is none of JSON."""
 VERSION_CONTROL: Final = (".git", ".hg", ".svn", ".jj", ".bzr", "_darcs", ".fslckout")
 _FLAGS: Final = (("auto_switch", True), ("strict_mode", False), ("dry_run", False))
 _KINDS: Final = {
@@ -142,7 +144,7 @@ def read(path: str) -> Config:
 
 
 def text_of(path: str) -> str:
-    """The text of a file. Raises ProjectConfigError."""
+    """The text of a file, with its byte order mark if it has one. Raises ProjectConfigError."""
     try:
         # A named pipe that nobody writes to would be waited for.
         fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -162,7 +164,7 @@ def text_of(path: str) -> str:
     if len(raw) > LARGEST:
         _wrong(path, None, f"it has more than {LARGEST:,} bytes", "Expected a small file.")
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode()
     except UnicodeDecodeError as error:
         _wrong(path, None, f"it is no UTF-8 ({error.reason} at byte {error.start})", "Expected UTF-8 text.")
 
@@ -181,6 +183,7 @@ def parse(path: str, text: str) -> dict[str, Any]:
         return found
 
     try:
+        text = text.removeprefix(BYTE_ORDER_MARK)
         value = json.loads(text, parse_constant=no_number, object_pairs_hook=once)
     except RecursionError:
         _wrong(path, None, "it is nested too deep", "Expected a JSON object.")

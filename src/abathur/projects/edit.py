@@ -13,9 +13,10 @@ _decoder: Final = json.JSONDecoder()
 def with_value(text: str, section: str, key: str, value: str) -> str:
     """The text with `value` as `section.key`, which is replaced, or put in front of the section's others.
 
-    text: a JSON object, valid, in which `section` is an object with at least one key.
+    text: a JSON object, valid, in which `section` is an object with at least one key; what is before it, a
+    byte order mark, stays.
     """
-    start = _members(text, _after(text, 0))[section][0]
+    start = _members(text, text.index("{"))[section][0]
     members = _members(text, start)
     written = json.dumps(value, ensure_ascii=False)
     if key in members:

@@ -45,15 +45,20 @@ class Published:
     """The id that it has instead."""
 
 
+DRY: Final = Published(persisted=False, reason="its dry_run is on")
+
+
 async def publish_id(path: str, project_id: str) -> Published:
     """Write an id into a configuration that has none. Nothing that goes wrong with the file is an error."""
 
     def change(text: str) -> str | Published:
-        found = config.check(path, config.parse(path, text)).id
-        if found == project_id:
+        found = config.check(path, config.parse(path, text))
+        if found.id == project_id:
             return Published(persisted=True)
-        if found is not None:
-            return Published(persisted=False, reason=f"it has the id {found} by now", other_id=found)
+        if found.id is not None:
+            return Published(persisted=False, reason=f"it has the id {found.id} by now", other_id=found.id)
+        if found.dry_run:
+            return DRY
         return edit.with_value(text, "project", "id", project_id)
 
     return await _publish(path, change)
@@ -66,6 +71,8 @@ async def publish_name(path: str, project_id: str, name: str) -> Published:
         found = config.check(path, config.parse(path, text))
         if found.id not in (None, project_id):
             return Published(persisted=False, reason=f"it has the id {found.id} by now", other_id=found.id)
+        if found.dry_run:
+            return DRY
         if found.id is None:
             text = edit.with_value(text, "project", "id", project_id)
         return edit.with_value(text, "project", "name", name)
@@ -77,7 +84,8 @@ async def replace_id(path: str, project_id: str, name: str) -> Published:
     """Make a configuration that of a project, whatever id it has."""
 
     def change(text: str) -> str | Published:
-        config.check(path, config.parse(path, text))
+        if config.check(path, config.parse(path, text)).dry_run:
+            return DRY
         text = edit.with_value(text, "project", "id", project_id)
         return edit.with_value(text, "project", "name", name)
 

@@ -12,8 +12,9 @@ from attrs import evolve
 
 from abathur import payload
 from abathur.engines.base import Engine
-from abathur.errors import InvalidInputError, ProjectDirectoryError
+from abathur.errors import InvalidInputError, NoProjectError, ProjectDirectoryError
 from abathur.models import Task
+from abathur.projects import config
 from abathur.projects.index import jobs, snippets
 from abathur.projects.index import query as queries
 from abathur.projects.index.values import Hit, IndexingJob, IndexingStatus
@@ -65,11 +66,9 @@ class Indexing(ABC, Generic[StoreT]):
         """
         there, directory = _place(path)
         if project is None:
-            found = await self.resolve(directory=directory)
-            project_id, roots = found.project_id, [found.root] if found.root else []
-        else:
-            known = await self.get(project)
-            project_id, roots = known.id, [root.path for root in known.roots]
+            project = _made(await self.resolve(directory=directory))
+        known = await self.get(project)
+        project_id, roots = known.id, [root.path for root in known.roots]
         inside = [root for root in roots if is_inside(there, root)]
         if not inside:
             raise InvalidInputError(
@@ -79,6 +78,7 @@ class Indexing(ABC, Generic[StoreT]):
             )
         root = max(inside, key=len)
         scope = there[len(root) :].strip("/")
+        _check_own(root, scope, project_id)
         asked = jobs.request(project_id, root, scope, force=bool(force), actor=self._actor)
         return await self.indexing(await self._engine.write(jobs.start, asked))
 
@@ -124,8 +124,8 @@ class Indexing(ABC, Generic[StoreT]):
         """
         asked = queries.parse(query)
         integer("limit", limit, 1, 1_000)
-        found = await self.resolve(project, directory=directory, session=session)
-        store: Any = await self.store(found.project_id)
+        found = _made(await self.resolve(project, directory=directory, session=session))
+        store: Any = await self.store(found)
         return await store.read(look, asked, store.engine.dialect, limit)  # type: ignore[no-any-return]
 
 
@@ -171,6 +171,7 @@ def recent(project_id: str | None, limit: int) -> Script[list[IndexingJob]]:
 
 def cancel(job_id: str, reason: str | None, actor: str, now: int) -> Script[None]:
     """Cancel a job with everything that is left of it, and let the next one begin."""
+    yield Statement("batches.lock_edges")  # first, as whoever asks for a job does
     row = yield from jobs.one(job_id)
     if row["status"] not in TERMINAL:
         yield from control.cancel(job_id, reason, True, actor, now)
@@ -239,6 +240,26 @@ def _message(job: IndexingJob, row: Row) -> str:
 
 
 # -- arguments -----------------------------------------------------------------------------------
+
+
+def _made(found: Resolution) -> str:
+    """The id of a resolved project. Raises NoProjectError where `dry_run` kept it from being made."""
+    if not found.project_id:
+        raise NoProjectError([str(found.reason)], "Switch `dry_run` off in its configuration.")
+    return found.project_id
+
+
+def _check_own(root: str, scope: str, project_id: str) -> None:
+    """Refuse what lies in a directory that has a configuration below the root: it is another project's."""
+    place = root
+    for name in scope.split("/") if scope else ():
+        place = os.path.join(place, name)
+        if config.path_of(place) is not None:
+            raise InvalidInputError(
+                f"{place} is in a project of its own.",
+                f"Expected a path of the project {project_id}.",
+                f"Leave the project out to index that one, or add its directory with `adopt`: {place}",
+            )
 
 
 def is_inside(path: str, root: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from attrs import field, frozen
@@ -21,7 +21,6 @@ PAGE: Final = 500
 class Known:
     """A file that is in the index."""
 
-    id: int
     size: int
     mtime_ns: int
 
@@ -68,7 +67,7 @@ def settle_root(path: str, current: Collection[str]) -> Script[list[int]]:
 def known(root_id: int, scope: str) -> Script[dict[str, Known]]:
     """What is in the index at and below a path."""
     rows = yield Statement("index.known", root_id=root_id, scope=scope)
-    return {row["path"]: Known(row["id"], row["size"], row["mtime_ns"]) for row in rows}
+    return {row["path"]: Known(row["size"], row["mtime_ns"]) for row in rows}
 
 
 def hashes(root_id: int, paths: Sequence[str]) -> Script[dict[str, tuple[int, str]]]:
@@ -121,14 +120,25 @@ def _file(root_id: int, entry: Entry, now: int) -> tuple[Any, ...]:
     )
 
 
-def touch(rows: Sequence[tuple[int, int, int]]) -> Script[None]:
-    """Write down other times of files, given as (id, size, mtime_ns), whose content is the same."""
+def touch(root_id: int, seen: Mapping[str, Reading]) -> Script[None]:
+    """Write down other times of files, by their paths, whose content is still the same."""
+    there = (yield from hashes(root_id, list(seen))) if seen else {}
+    rows = [
+        (number, seen[path].size, seen[path].mtime_ns)
+        for path, (number, sha256) in there.items()
+        if sha256 == seen[path].sha256
+    ]
     if rows:
         yield Statement("index.touch_files", rows=sorted(rows), columns=("id", "size", "mtime_ns"))
 
 
-def remove(ids: Sequence[int]) -> Script[None]:
-    """Take files out of the index."""
+def remove(root_id: int, paths: Sequence[str]) -> Script[None]:
+    """Take files out of the index, by their paths: a number is another file's by now, it may be."""
+    if paths:
+        yield from _remove([number for number, _ in (yield from hashes(root_id, paths)).values()])
+
+
+def _remove(ids: Sequence[int]) -> Script[None]:
     if ids:
         rows = [{"id": one} for one in sorted(ids)]
         yield Statement("index.remove_chunks", rows=rows)
@@ -138,7 +148,7 @@ def remove(ids: Sequence[int]) -> Script[None]:
 def forget_root(root_id: int) -> Script[bool]:
     """Take some files of a directory out of the index, and at last the directory; whether that is done."""
     rows = yield Statement("index.known", root_id=root_id, scope="")
-    yield from remove([row["id"] for row in rows][:PAGE])
+    yield from _remove([row["id"] for row in rows][:PAGE])
     if len(rows) > PAGE:
         return False
     yield Statement("index.remove_root", id=root_id)
