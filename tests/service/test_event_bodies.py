@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from abathur.audit import readers
+from abathur.chat import record
 from abathur.service import subjects
 from tests.faults.test_service_requests import value
 from tests.nats import until
@@ -65,3 +67,32 @@ async def test_nonsense_in_the_body_of_an_event_stops_nothing(served: Served) ->
             raw = raw[: draw.randrange(len(raw))]
         await served.client.publish(f"{served.prefix}.{draw.choice(subjects.EVENTS)}", raw)
     await stored(served, "after-nonsense")
+
+
+async def test_an_error_that_nobody_has_thought_of_is_outlived_and_told(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("a bug")
+
+    async def is_degraded() -> bool:
+        health = await served.ok("db.health")
+        return (health["status"], health["down"]) == ("degraded", ["events", "outbox"])
+
+    async def is_well() -> bool:
+        return (await served.ok("db.health"))["status"] == "healthy"
+
+    with monkeypatch.context() as patched:
+        patched.setattr(record, "record_calls", broken)
+        patched.setattr(readers, "page", broken)
+        await served.tell("db.message.log", {"username": "eve", "message": "hi"})
+        await served.db.tasks.enqueue("x")
+        await until(is_degraded)
+    await until(is_well)
+
+    async def came_again() -> bool:
+        return (await served.ok("db.query.user_stats", {"username": "eve"}))["found"]
+
+    await until(came_again)
+    await stored(served, "after-a-bug")
+    assert (await served.ok("db.query.user_stats", {"username": "eve"}))["total_chat_lines"] == 1

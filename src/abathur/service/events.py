@@ -159,7 +159,8 @@ class Events:
                 await msg.nak()  # somebody else may have it at once
         except (*TROUBLE, AbathurError) as error:
             log.warning("%d events were not stored, and will come again: %s", len(self.told.waiting), error)
-        self.told.waiting.clear()
+        finally:
+            self.told.waiting.clear()  # the next stream may be another one
 
     async def _ask(self, source: Stream, inbox: str) -> None:
         wanted = self._limits.batch
@@ -197,7 +198,11 @@ class Events:
             )
             for msg in batch
         ]
-        await self._insist(events)
+        try:
+            await self._insist(events)
+        except BaseException:
+            waiting.extendleft(reversed(batch))  # they are given back, and need not wait for their time-out
+            raise
         for msg in batch:
             await msg.ack()
 
