@@ -20,6 +20,7 @@ from abathur.errors import (
     LockTimeoutError,
     NotInitializedError,
     ProtectedDatabaseError,
+    TargetExistsError,
     UnknownTableError,
 )
 from tests.conformance.checks import check_invariants
@@ -147,6 +148,17 @@ async def test_a_database_that_another_process_has_open_is_not_dropped_under_it(
     assert [path.name for path in file.parent.iterdir() if path.name.startswith(file.name)] == [
         f"{file.name}-lock"
     ]
+
+
+async def test_where_no_copy_can_be_made_nothing_is_removed_and_the_database_goes_on(file, db):
+    await filled(db)
+    with pytest.raises(TargetExistsError):
+        await db._engine.remove(str(file))
+    assert len(await db.tasks.list()) == 3
+    await filled(db)
+    await check_invariants(db)
+    with closing(sqlite3.connect(file)) as raw:
+        assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
 async def test_a_drop_lets_the_others_come_to_an_end(file, make_db):

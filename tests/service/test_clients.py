@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import nats
@@ -147,3 +148,19 @@ async def test_a_cancelled_question_is_cancelled(nats_server: NatsServer, connec
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
+
+
+@pytest.mark.filterwarnings("ignore:unclosed <StreamWriter:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+async def test_a_client_that_can_send_nothing_says_so(
+    own_server: Callable[..., NatsServer], connected: Any
+) -> None:
+    server = own_server(config="max_payload: 1024", jetstream=False)
+    client = await connected(server.url, pending_size=100)
+    assert await clients.user(client, "x" * 2_000) == "Stats error: nats: maximum payload exceeded"
+    server.stop()
+    while not client.is_reconnecting:
+        await asyncio.sleep(0.01)
+    said = {await clients.user(client, "x" * 200, timeout=0.1) for _ in range(3)}
+    assert said <= {UNAVAILABLE, "Stats unavailable (not connected to NATS)"}
+    assert "Stats unavailable (not connected to NATS)" in said

@@ -19,7 +19,7 @@ from abathur.service import Access, DatabaseService
 from abathur.service.connection import Connecting, keep_alive, masked
 from abathur.service.ending import end
 from abathur.testing.nats_server import NatsServer
-from tests.nats import Caller
+from tests.nats import Caller, until
 
 SECRET = "hunter2-canary"
 pytestmark = [  # nats-py leaves a connection that was cut off to the garbage collector, which says so
@@ -225,3 +225,34 @@ async def test_a_server_that_answers_nothing_any_more_is_connected_to_anew(
         await end([keeper])
         await connection.close()
     assert "did not answer" in said[0]
+
+
+async def test_a_server_that_comes_back_without_users_is_left(
+    own_server: Callable[..., NatsServer], tmp_path: Path
+) -> None:
+    server = own_server(config=USERS)
+    access = Access.of(elsewhere(server), user="service", password=SECRET)
+    async with DatabaseService(access, tmp_path / "a.db") as service:
+        server.stop()
+        server._config = ""
+        server.start()
+        with pytest.raises(errors.UnprotectedServerError):
+            async with asyncio.timeout(20):
+                await service.failed()
+        await until(lambda: _is_closed(service))
+
+
+async def _is_closed(service: DatabaseService) -> bool:
+    return service.nats.is_closed
+
+
+async def test_servers_that_a_server_tells_of_are_not_used(
+    own_server: Callable[..., NatsServer], tmp_path: Path
+) -> None:
+    """It tells of addresses of its own here; they might as well be anybody's."""
+    server = own_server(
+        config='client_advertise: "127.0.0.1:1"\ncluster { name: c, listen: "127.0.0.1:-1" }', jetstream=False
+    )
+    async with DatabaseService(server.url, tmp_path / "a.db") as service:
+        assert [one.port for one in service.nats.servers] == [server.port]
+        assert service.nats.discovered_servers == []

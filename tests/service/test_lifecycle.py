@@ -181,6 +181,19 @@ async def test_a_plugin_that_asks_too_often_is_slowed_down_and_others_are_not(
         await remove_streams(service)
 
 
+async def test_a_rate_of_less_than_one_a_second_lets_the_first_request_in_and_binds_each_plugin_by_itself(
+    nats_server: NatsServer, connected: Any, tmp_path: Path
+) -> None:
+    limits = Limits(rate=0.001)
+    async with DatabaseService(nats_server.url, tmp_path / "a.db", next(PREFIXES), limits=limits) as service:
+        client = Caller(client=await connected(nats_server.url), prefix=service.prefix)
+        for plugin in ("loud", "quiet"):
+            await client.ok("db.kv.list", {"plugin_name": plugin})
+            assert (await client.refused("db.kv.list", {"plugin_name": plugin}))[0] == "RATE_LIMITED"
+            assert (await client.refused(f"db.kv.{plugin}.list"))[0] == "RATE_LIMITED"
+        await remove_streams(service)
+
+
 async def test_a_request_that_takes_too_long_is_answered_with_a_time_out(
     nats_server: NatsServer, connected: Any, tmp_path: Path
 ) -> None:

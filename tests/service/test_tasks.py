@@ -51,6 +51,12 @@ async def test_the_same_request_id_makes_one_task(served: Served) -> None:
     assert code == "CONFLICT"
 
 
+async def test_ids_of_requests_for_one_task_and_for_many_do_not_meet(served: Served) -> None:
+    many = await served.ok("tasks.enqueue", {"tasks": [{"prompt": "Many"}], "request_id": "meet"})
+    one = await served.ok("tasks.enqueue", {"prompt": "One", "request_id": "meet:0"})
+    assert one["id"] != many["ids"][0]
+
+
 async def test_a_page_says_whether_there_is_more(served: Served) -> None:
     await served.ok("tasks.enqueue", {"tasks": [{"prompt": str(n), "project": "paged"} for n in range(5)]})
     page = await served.ok("tasks.list", {"project": "paged", "limit": 3})

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import subprocess
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from abathur.schema.stamp import APPLICATION_IDS
 from abathur.testing.fingerprints import Fingerprints
 from abathur.testing.guard import VARIABLE, Refusal, Settings, judge, places, programs, servers
 from abathur.testing.guard.refusals import Refusals
+from tests.testing.project import make_database
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), max_size=20)
 
@@ -67,6 +70,27 @@ def test_a_name_means_the_file_that_sqlite_opens(name, file, tmp_path, monkeypat
         monkeypatch.chdir(tmp_path)
         sqlite3.connect(name, uri=True).execute("CREATE TABLE t (x)").connection.close()
         assert [path.name for path in tmp_path.iterdir()] == [file]
+
+
+def test_a_look_at_a_header_takes_no_lock_from_who_opens_the_database_meanwhile(tmp_path, monkeypatch):
+    path = tmp_path / "a.db"
+    make_database(path)
+    read, opened = os.read, []
+
+    def opened_meanwhile(descriptor, size):
+        opened.append(sqlite3.connect(path, isolation_level=None))
+        opened[0].execute("BEGIN IMMEDIATE")
+        return read(descriptor, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "read", opened_meanwhile)
+        assert places.first_bytes(str(path), path.stat(), may_be_open=False).startswith(places.MAGIC)
+    with closing(opened[0]):
+        code = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0).execute('BEGIN IMMEDIATE')"
+        child = subprocess.run([sys.executable, "-c", code, path], check=False, capture_output=True)
+        assert b"database is locked" in child.stderr
+    (left,) = places._descriptors_of(path.stat())  # open on purpose
+    os.close(left)
 
 
 @pytest.mark.parametrize(

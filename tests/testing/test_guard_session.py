@@ -187,6 +187,29 @@ def test_where_the_guard_does_not_work_no_test_is_run(project):
     assert not run.outcomes
 
 
+def test_a_session_whose_guard_does_not_work_gives_the_outer_one_back(project):
+    project.add(
+        "test_it.py",
+        """
+import pytest
+from abathur.testing import plugin
+from abathur.testing.guard import installed
+pytest_plugins = ["pytester"]
+
+def test_inner(pytester, monkeypatch):
+    def fails(*_):
+        raise pytest.UsageError("it does not work")
+    monkeypatch.setattr(plugin, "check_canary", fails)
+    outer = installed()
+    ended = pytester.runpytest_inprocess("-p", "abathur.testing.plugin")
+    assert ended.ret == pytest.ExitCode.USAGE_ERROR
+    assert installed() is outer is not None
+""",
+    )
+    run = project.pytest()
+    assert run.code == 0, run.text
+
+
 def test_a_child_still_has_the_sitecustomize_of_its_own(project):
     project.add("site/sitecustomize.py", "import sys\nsys.own = 'found'\n")
     project.add(

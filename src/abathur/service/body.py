@@ -25,12 +25,7 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
 def parse(raw: bytes, *, largest: int = LARGEST) -> Any:
     """The JSON value of a body. Its size is checked before it is parsed. Raises Refused."""
     if len(raw) > largest:
-        raise Refused(
-            "VALUE_TOO_LARGE",
-            f"The body has {len(raw):,} bytes; {largest:,} are taken at most.",
-            bytes=len(raw),
-            limit=largest,
-        )
+        raise too_large(raw, largest)
     try:
         value = _decode(raw)
     except RecursionError:
@@ -50,6 +45,16 @@ def parse_object(raw: bytes, *, largest: int = LARGEST, may_be_empty: bool = Fal
     if not isinstance(value, dict):
         raise Refused("VALIDATION_ERROR", f"The body must be a JSON object, not {kind_of(value)}.")
     return value
+
+
+def too_large(raw: bytes, largest: int) -> Refused:
+    """What a body of too many bytes gets."""
+    return Refused(
+        "VALUE_TOO_LARGE",
+        f"The body has {len(raw):,} bytes; {largest:,} are taken at most.",
+        bytes=len(raw),
+        limit=largest,
+    )
 
 
 def _too_deep() -> Refused:

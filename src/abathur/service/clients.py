@@ -45,8 +45,14 @@ async def _ask(
         )
     except (TimeoutError, nats.errors.NoRespondersError):
         return UNAVAILABLE
-    except (nats.errors.ConnectionClosedError, nats.errors.ConnectionDrainingError):
+    except (
+        nats.errors.ConnectionClosedError,
+        nats.errors.ConnectionDrainingError,
+        nats.errors.OutboundBufferLimitError,  # it has been away for so long that no more can wait
+    ):
         return NOT_CONNECTED
+    except nats.errors.Error as sending:  # the server takes no message of this size, for example
+        return f"Stats error: {plain(sending)}"
     try:
         answer = json.loads(message.data)
     except ValueError:

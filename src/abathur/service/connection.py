@@ -137,6 +137,10 @@ class Connection(Client):
         await super().flush(timeout)
         await super().flush(timeout)
 
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:
+        """Learn of no other servers: whoever runs the service says which are trusted with credentials."""
+        await super()._process_info({**info, "connect_urls": []}, initial_connection)
+
     async def _process_headers(self, headers: Any) -> dict[str, str] | None:
         try:
             return await super()._process_headers(headers)
@@ -169,7 +173,11 @@ class Connecting:
         self.heard: Callable[[str], None] = lambda _: None
         self.closed = asyncio.Event()
         """Set when the connection is over for good: the server does not let the user in any more."""
+        self.reason: UnprotectedServerError | None = None
+        """Why it is over, if the server was none to go on with."""
         self._refusals = 0
+        self._connection: Connection | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     async def connect(self) -> Connection:
         """A connection that comes back by itself when the server does.
@@ -207,6 +215,7 @@ class Connecting:
             raise
         connection.options.update(allow_reconnect=True, max_reconnect_attempts=-1)
         self.complaints.clear()
+        self._connection = connection
         return connection
 
     def _told(self, server: str, error: Exception) -> NatsRefusedError | NatsUnavailableError:
@@ -223,6 +232,16 @@ class Connecting:
 
     async def _reconnected(self) -> None:
         self._refusals = 0
+        if self._connection is None:
+            return
+        try:
+            await refuse_unprotected(self._connection, masked(self._access.url))
+        except UnprotectedServerError as error:
+            self.reason = error
+            self.heard(error.problem)
+            # Not here: nats-py would wait for the very task that calls this.
+            self._ending = asyncio.create_task(_close(self._connection))
+            self.closed.set()
 
     async def _complain(self, error: Exception) -> None:
         # Never the arguments of CONNECT: an error of nats-py holds the server's words or the system's.

@@ -15,15 +15,19 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from abathur.service import envelope
+from abathur.service.body import too_large
 from abathur.service.ending import end, is_cancelled
 from abathur.service.envelope import Refused
 from abathur.service.limits import Limits
+from abathur.service.subjects import changes
 
 log = logging.getLogger("abathur.service")
 
 INBOXES: Final = ("_",)
 """How subjects begin to which an answer is sent. A reply subject is chosen by whoever asks: an answer that
 went to a request's subject would be a request in the service's name, in another plugin's namespace."""
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Bytes of requests that wait for their turn; those beyond are RATE_LIMITED, as those beyond `waiting`."""
 ROOM: Final = 256
 """Bytes of a message that are left to its headers and the protocol."""
 
@@ -49,8 +53,11 @@ class Counted:
 
 @define(eq=False)
 class Once:
-    """Whether a request was answered before what it asked for was done."""
+    """A request that is worked on, and whether it was answered before what it asked for was done."""
 
+    msg: Msg
+    counted: Counted
+    began: int
     said: bool = False
 
 
@@ -75,6 +82,8 @@ class Dispatcher:
         self._waiting: asyncio.Queue[tuple[Msg, Answer, Counted, int]] = asyncio.Queue(limits.waiting)
         self._workers: list[asyncio.Task[None]] = []
         self._waits: set[asyncio.Task[None]] = set()
+        self._at_work: set[Once] = set()
+        self._bytes = 0
         self._ended = False
         self.busy = 0
         """Requests that are worked on."""
@@ -92,11 +101,16 @@ class Dispatcher:
         if self._ended:
             await self._say(msg, counted, time.perf_counter_ns(), _STOPPING)
             return
-        try:
-            self._waiting.put_nowait((msg, answer, counted, time.perf_counter_ns()))
-        except asyncio.QueueFull:
-            many = f"{self._limits.waiting:,} requests are waiting already. Try again later."
-            await self._say(msg, counted, time.perf_counter_ns(), envelope.failure("RATE_LIMITED", many))
+        began, size = time.perf_counter_ns(), len(msg.data)
+        if size > self._limits.body:  # it is not kept until its turn comes
+            refused = too_large(msg.data, self._limits.body)
+            await self._say(msg, counted, began, envelope.refusal(refused, _place(msg)))
+        elif self._waiting.full() or self._bytes + size > MOST_BYTES:
+            many = f"{self._waiting.qsize():,} requests are waiting already. Try again later."
+            await self._say(msg, counted, began, envelope.failure("RATE_LIMITED", many))
+        else:
+            self._bytes += size
+            self._waiting.put_nowait((msg, answer, counted, began))
 
     async def offer_wait(self, msg: Msg, answer: Answer, counted: Counted) -> None:
         """Take a message whose answer may be a long time in coming: it takes up no worker."""
@@ -116,17 +130,29 @@ class Dispatcher:
     async def drain(self, patience: float) -> None:
         """Answer what was taken, then end. Who waits for a task is told to come again."""
         self._ended = True
-        await end(list(self._waits))
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await self._waiting.join()
-        left = [*self._workers, *self._waits]
-        self._workers = []
-        await end(left)
+        try:
+            await end(list(self._waits))
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(patience):
+                    await self._waiting.join()
+        finally:
+            while not self._waiting.empty():
+                msg, _, counted, began = self._waiting.get_nowait()
+                self._bytes -= len(msg.data)
+                self._waiting.task_done()
+                await self._say(msg, counted, began, _STOPPING)
+            for one in [one for one in self._at_work if not one.said]:
+                # The database decides about a write in its own time, and is waited for; whoever asked is not.
+                one.said = True
+                await self._say(one.msg, one.counted, one.began, _open(one.msg))
+            left = [*self._workers, *self._waits]
+            self._workers = []
+            await end(left)
 
     async def _work(self) -> None:
         while not is_cancelled():
             msg, answer, counted, began = await self._waiting.get()
+            self._bytes -= len(msg.data)
             self.busy += 1
             try:
                 await self._answer(msg, answer, counted, began, self._limits.timeout)
@@ -141,27 +167,28 @@ class Dispatcher:
             await self._say(msg, counted, began, envelope.failure("TIMEOUT", words))
             return
         # A database is waited for until it is known what became of a write; whoever asked is told in time.
-        once = Once()
-        late = asyncio.get_running_loop().call_later(left, self._too_late, once, msg, counted, began, seconds)
+        once = Once(msg, counted, began)
+        self._at_work.add(once)
+        late = asyncio.get_running_loop().call_later(left, self._too_late, once, seconds)
         try:
             async with asyncio.timeout(left) as limit:
                 said = envelope.success(await answer(msg))
         except asyncio.CancelledError:
             if not once.said:
-                words = "The service is stopping. Try again."
-                await self._say(msg, counted, began, envelope.failure("UNAVAILABLE", words))
+                await self._say(msg, counted, began, _open(msg))
             raise
         except Exception as error:  # noqa: BLE001  # whoever asked gets an answer, and the log the error
             is_late = isinstance(error, TimeoutError) and limit.expired()
             said = _late(seconds) if is_late else envelope.refusal(error, _place(msg))
         finally:
             late.cancel()
+            self._at_work.discard(once)
         if not once.said:
             await self._say(msg, counted, began, said)
 
-    def _too_late(self, once: Once, msg: Msg, counted: Counted, began: int, seconds: float) -> None:
+    def _too_late(self, once: Once, seconds: float) -> None:
         once.said = True
-        telling = asyncio.create_task(self._say(msg, counted, began, _late(seconds)))
+        telling = asyncio.create_task(self._say(once.msg, once.counted, once.began, _late(seconds)))
         self._waits.add(telling)
         telling.add_done_callback(self._waits.discard)
 
@@ -176,7 +203,8 @@ class Dispatcher:
         if not msg.reply.startswith(self._inboxes):
             log.warning("%s: asked for an answer to %r, which is no inbox", _place(msg), msg.reply[:100])
             return
-        raw = envelope.encode(said, self._connection.max_payload - ROOM)
+        most = self._connection.max_payload - ROOM
+        raw = envelope.encode(said, most, wrote=changes(msg.subject))
         try:
             await self._connection.publish(msg.reply, raw)
         except (nats.errors.Error, OSError) as error:
@@ -185,6 +213,14 @@ class Dispatcher:
 
 
 _STOPPING: Final = envelope.failure("UNAVAILABLE", "The service is stopping. Try again.")
+
+
+def _open(msg: Msg) -> dict[str, Any]:
+    """The answer to a request that was begun when the service stops."""
+    if not changes(msg.subject):
+        return _STOPPING
+    words = "The service is stopping. Whether it was done is open: look, or repeat it."
+    return envelope.failure("UNAVAILABLE", words)
 
 
 def _late(seconds: float) -> dict[str, Any]:

@@ -107,11 +107,18 @@ def _words(error: errors.AbathurError) -> str:
     return str(getattr(error, "message", None) or error.problem or error)
 
 
-def encode(answer: Mapping[str, Any], most: int) -> bytes:
-    """An answer as bytes; one that the server would not take becomes an error that it takes."""
+def encode(answer: Mapping[str, Any], most: int, *, wrote: bool = False) -> bytes:
+    """An answer as bytes; one that the server would not take becomes an error that it takes.
+
+    wrote: whether it says that something was changed; then it stays a success, cut short.
+    """
     raw = _encode(answer)
     if len(raw) <= most:
         return raw
+    if wrote and answer.get("success"):
+        raw = _encode(_short(answer))
+        if len(raw) <= most:
+            return raw
     return _encode(
         failure(
             "VALUE_TOO_LARGE",
@@ -120,3 +127,15 @@ def encode(answer: Mapping[str, Any], most: int) -> bytes:
             {"bytes": len(raw), "limit": most},
         )
     )
+
+
+def _short(answer: Mapping[str, Any]) -> dict[str, Any]:
+    """What is small of an answer: that it was done, ids and numbers."""
+    found: dict[str, Any] = {
+        name: value for name, value in answer.items() if isinstance(value, (bool, int, float))
+    }
+    if isinstance(answer.get("id"), str):
+        found["id"] = answer["id"]
+    if isinstance(answer.get("task"), dict):
+        found["task"] = {name: answer["task"][name] for name in ("id", "status")}
+    return {**found, "truncated": True}

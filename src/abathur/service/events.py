@@ -32,6 +32,9 @@ EXPIRES: Final = 10.0
 """Seconds that the server keeps a request for events open."""
 LOOK_EVERY: Final = 0.25
 """Seconds between two looks whether the connection was lost meanwhile, and the request with it."""
+MOST_WAITING: Final = 10_000
+MOST_BYTES: Final = 64 * 1024 * 1024
+"""Events, and their bytes, that wait for the database where there is no stream to wait in; more are lost."""
 FLOOR_EVERY: Final = 60.0
 """Seconds after which the database is told again what will not be delivered any more."""
 TROUBLE: Final = (nats.errors.Error, OSError, TimeoutError)
@@ -45,6 +48,8 @@ class Intake:
     repeated: int = 0
     refused: int = 0
     batches: int = 0
+    lost: int = 0
+    """Without a stream: those that came when too many were waiting, or that could not be stored at last."""
     down: bool = False
     """Whether events cannot be taken at the moment."""
     mode: str = "none"
@@ -70,6 +75,7 @@ class Events:
         self._stream: Stream | None = None
         self._open = 0
         self._again = False
+        self._bytes = 0
         self._stopping = False
         self.told = Intake()
 
@@ -234,15 +240,23 @@ class Events:
                 continue
             waiting = self.told.waiting
             batch = [waiting.popleft() for _ in range(min(len(waiting), self._limits.batch))]
+            self._bytes -= sum(len(msg.data) for msg in batch)
             events = [Event(kind_of(self._tree, msg.subject), msg.data) for msg in batch]
             try:
-                await self._record(events)
+                await self._insist(events)
                 self.told.down = False
             except Exception as error:
+                self.told.lost += len(events)
                 log.exception("%d events were lost", len(events), exc_info=error)
                 self.told.down = True
 
     async def _came(self, msg: Msg) -> None:
+        if len(self.told.waiting) >= MOST_WAITING or self._bytes + len(msg.data) > MOST_BYTES:
+            self.told.lost += 1
+            if self.told.lost % 1_000 == 1:
+                log.error("too many events wait for the database; %d were lost so far", self.told.lost)
+            return
+        self._bytes += len(msg.data)
         self.told.waiting.append(msg)
         self._arrived.set()
 

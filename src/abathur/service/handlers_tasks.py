@@ -91,7 +91,9 @@ def _parameters(body: Any, call: Call, place: int | None = None) -> dict[str, An
     if place is not None and "ref" in body:
         found["ref"] = take(body, "ref", "text")
     if call.request_id is not None and "key" not in found:
-        found["key"] = f"request:{call.request_id}" + ("" if place is None else f":{place}")
+        # The two forms never meet, whatever the ids are.
+        one = f"request:{call.request_id}"
+        found["key"] = one if place is None else f"requests:{call.request_id}:{place}"
     if body.get("input") is not None:
         found["input"] = body["input"]
     for name in ("run_at", "deadline"):

@@ -38,6 +38,7 @@ async def health(running: Running, db: Database, tree: Tree) -> dict[str, Any]:
         "events": told.mode,
         "events_stored": told.stored,
         "events_refused": told.refused,
+        "events_lost": told.lost,
         "publishes_task_events": outbox is not None and outbox.told.holds,
         "requests": sum(one.requests for one in running.counted.values()),
         "errors": sum(one.errors for one in running.counted.values()),

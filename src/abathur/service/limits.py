@@ -61,8 +61,9 @@ class Rates:
     def take(self, caller: str) -> bool:
         """Whether this caller may make one more request now."""
         now = time.monotonic()
-        left, at = self._left.pop(caller, (self.rate, now))
-        left = min(left + (now - at) * self.rate, max(self.rate, 1.0))
+        most = max(self.rate, 1.0)  # else nobody could ever ask, where it is less than one a second
+        left, at = self._left.pop(caller, (most, now))
+        left = min(left + (now - at) * self.rate, most)
         may = left >= 1
         self._left[caller] = (left - 1 if may else left, now)
         if len(self._left) > MOST_KEYS:

@@ -118,7 +118,9 @@ class Running:
 
     def watch(self, keeper: Coroutine[Any, Any, None]) -> None:
         """Run something beside it, which is cancelled at the end."""
-        self._watchers.append(asyncio.create_task(keeper))
+        task = asyncio.create_task(keeper, name="abathur-service-keeper")
+        task.add_done_callback(_look)
+        self._watchers.append(task)
 
     def _begin(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work, name=f"abathur-service-{name}")
@@ -169,16 +171,20 @@ class Running:
         def left() -> float:
             return max(deadline - time.monotonic(), 0.1)
 
-        await asyncio.gather(*(let_go(one, left()) for one in self._subscriptions))
-        await self.events.stop(left())
-        if self.outbox is not None:
-            await self.outbox.stop()
-        await self.dispatcher.drain(left())
-        if self._work:
-            await asyncio.wait(self._work, timeout=left())
-        await end([*self._watchers, *self._work])
-        if self._discovery is not None:
-            await self._discovery.end(left())
+        try:
+            await asyncio.gather(*(let_go(one, left()) for one in self._subscriptions))
+            await self.events.stop(left())
+            if self.outbox is not None:
+                await self.outbox.stop()
+            await self.dispatcher.drain(left())
+            if self._work:
+                await asyncio.wait(self._work, timeout=left())
+        finally:  # also when it is cancelled
+            await self.dispatcher.drain(0)
+            await end([*self._watchers, *self._work])
+            await self.events.stop(0)
+            if self._discovery is not None:
+                await self._discovery.end(left())
         with contextlib.suppress(*SERVER_AWAY):
             if self.connection.is_connected:
                 await settle(self.connection, max(left(), 1.0))  # the answers are on their way
@@ -188,12 +194,15 @@ class Running:
     async def _answer(self, msg: Msg) -> dict[str, Any]:
         """Do what a message asks for. Raises Refused, or an error of the library."""
         address = self._tree.address(msg.subject)
-        if self._rates is not None and not self._rates.take(address.plugin or address.kind):
-            raise too_fast()
+        in_body = address.kind == "kv" and address.plugin is None
+        if not in_body:
+            self._slow(address.plugin or address.kind)
         self._admit(address.plugin)
         call = handlers.read(self._db, address, msg.data, msg.headers, self._limits.body)
-        if address.kind == "kv":
-            self._admit(handlers.plugin_of(call))
+        if in_body:
+            plugin = handlers.plugin_of(call)
+            self._slow(plugin)
+            self._admit(plugin)
         if address.kind == "health":
             return await health.health(self, self._db, self._tree)
         if address.kind == "tasks":
@@ -203,9 +212,15 @@ class Running:
             return await handlers_tasks.tasks(call)
         return await handlers.handle(call)
 
+    def _slow(self, caller: str) -> None:
+        """Refuse a caller that asks more often than it may."""
+        if self._rates is not None and not self._rates.take(caller):
+            raise too_fast()
+
     def _admit(self, plugin: str | None) -> None:
         """Refuse a plugin that is not served here."""
         if self._plugins is not None and plugin is not None and plugin not in self._plugins:
+            log.warning("a request for the plugin %s was refused: it is not served here", plugin)
             raise Refused("PERMISSION_DENIED", "This plugin is not served here.")
 
 

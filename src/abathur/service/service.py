@@ -186,24 +186,29 @@ class DatabaseService:
                 await running.stop(patience)
         finally:
             connection, self._connection = self._connection, None
-            if connection is not None and connection is not self._given.connection:
-                with contextlib.suppress(*SERVER_AWAY):
-                    await connection.close()
-            if not isinstance(self._given.database, Database):
-                self._used = True
-                await self._db.close()
+            try:
+                if connection is not None and connection is not self._given.connection:
+                    with contextlib.suppress(*SERVER_AWAY):
+                        await connection.close()
+            finally:
+                if not isinstance(self._given.database, Database):
+                    self._used = True
+                    await self._db.close()
 
     async def failed(self) -> None:
         """Wait until the service cannot go on by itself, and raise why. For whoever supervises it.
 
         A server that goes away is waited for. One that throws the user out, because its credentials have
-        expired, say, is not tried again: raises NatsRefusedError.
+        expired, say, is not tried again: raises NatsRefusedError. One that has come back without asking for
+        credentials, where others reach it, is left: raises UnprotectedServerError.
         """
         connecting = self._connecting
         if connecting is None:  # the connection is somebody else's
             await asyncio.Event().wait()
         else:
             await connecting.closed.wait()
+            if connecting.reason is not None:
+                raise connecting.reason
             said = connecting.complaints[-1] if connecting.complaints else "it has closed the connection"
             raise NatsRefusedError(masked(self._given.access.url if self._given.access else ""), said)
 

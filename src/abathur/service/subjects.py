@@ -21,6 +21,13 @@ KV_OPS: Final = ("set", "get", "delete", "list")
 QUERY_OPS: Final = ("channel_stats", "user_stats")
 OUTBOUND_OPS: Final = ("enqueue", "get", "mark_failed")
 TASK_OPS: Final = ("enqueue", "get", "list", "cancel", "retry", "wait")
+WRITES: Final = frozenset(
+    {
+        "insert", "update", "delete", "register", "unregister", "set", "enqueue", "mark_failed", "cancel",
+        "retry",
+    }
+)  # fmt: skip
+"""Operations that change something."""
 
 EVENTS: Final = (
     "db.user.joined",
@@ -34,6 +41,11 @@ EVENTS: Final = (
     "events.pm_command",
 )
 """The subjects of events, below the prefix, one by one."""
+
+
+def changes(subject: str) -> bool:
+    """Whether a request on this subject changes something."""
+    return subject.rpartition(".")[2] in WRITES
 
 
 @frozen

@@ -58,16 +58,18 @@ async def _service(nats_server: NatsServer, tmp_path: Path) -> AsyncIterator[Any
         DatabaseService(nats_server.url, db, prefix) as service,
     ):
         yield service
-        await _remove_streams(service)
+    await _remove_streams(nats_server, prefix)
 
 
-async def _remove_streams(service: Any) -> None:
-    """Streams outlive their service; those of a test are of no use to anybody."""
+async def _remove_streams(nats_server: NatsServer, prefix: str) -> None:
+    """Streams outlive their service, which the test may have stopped; they are of no use to anybody."""
     import nats.errors
 
-    for name in (f"{service.prefix}_events", f"{service.prefix}_task_events"):
+    client = await nats.connect(nats_server.url)
+    for name in (f"{prefix}_events", f"{prefix}_task_events"):
         with contextlib.suppress(nats.errors.Error):  # there was none
-            await service.nats.jsm().delete_stream(name)
+            await client.jsm().delete_stream(name)
+    await client.close()
 
 
 def _of_plugin(name: str, request: pytest.FixtureRequest) -> Any:

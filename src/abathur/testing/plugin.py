@@ -24,7 +24,6 @@ ENVIRONMENT = ("ABATHUR_DATABASE", "DATABASE_URL")
 """Environment variables in which a project's database is often named."""
 
 SESSION = pytest.StashKey["Session"]()
-BEFORE = pytest.StashKey[Guard | None]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -77,12 +76,12 @@ def _begin(config: pytest.Config, mode: str) -> None:
     found = (path for path in _databases(settings) if judge.naming(path) is not None)
     settings.known = tuple(dict.fromkeys((*inherited.known, *found)))
     guard = Guard(settings)
-    config.stash[BEFORE] = install(guard)
+    before = install(guard)
+    config.add_cleanup(lambda: _end(guard, before))  # whatever becomes of the rest
     check_canary(guard, canary)
     session = config.stash[SESSION] = Session(guard)
     if "PYTEST_XDIST_WORKER" not in os.environ:
         session.take_fingerprints()
-    config.add_cleanup(lambda: _end(config))
 
 
 def _settings(config: pytest.Config, mode: str) -> Settings:
@@ -131,10 +130,9 @@ def _databases(settings: Settings) -> Iterator[str]:
             yield os.path.realpath(path)
 
 
-def _end(config: pytest.Config) -> None:
-    session = config.stash[SESSION]
-    install(config.stash[BEFORE])
-    session.guard.refusals.remove_report()
+def _end(guard: Guard, before: Guard | None) -> None:
+    install(before)
+    guard.refusals.remove_report()
 
 
 class Session:

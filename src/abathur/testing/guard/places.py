@@ -92,40 +92,43 @@ def first_bytes(path: str, found: os.stat_result, *, may_be_open: bool) -> bytes
     are gone as soon as the process closes any other. None for one that may be open, where the system does
     not tell.
     """
-    descriptor = _descriptor_of(found)
-    if descriptor == UNKNOWN and may_be_open:
+    descriptors = _descriptors_of(found)
+    if descriptors is None and may_be_open:
         return None
     try:
-        if descriptor >= 0:
-            return os.pread(descriptor, HEADER, 0)
+        if descriptors:
+            return os.pread(descriptors[0], HEADER, 0)
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        first = b""
         try:
-            return os.read(descriptor, HEADER)
+            first = os.read(descriptor, HEADER)
         finally:
-            os.close(descriptor)
+            # Another thread may have opened the database since we looked; then this one stays open, too.
+            if not (first.startswith(MAGIC) and len(_descriptors_of(found) or ()) > 1):
+                os.close(descriptor)
     except OSError:
         return b""
+    else:
+        return first
 
 
-CLOSED, UNKNOWN = -1, -2
-
-
-def _descriptor_of(found: os.stat_result) -> int:
-    """A descriptor by which this process has a file open; CLOSED, or UNKNOWN if the system does not tell."""
+def _descriptors_of(found: os.stat_result) -> list[int] | None:
+    """The descriptors by which this process has a file open; None if the system does not tell."""
     for directory in ("/proc/self/fd", "/dev/fd"):
         try:
             numbers = os.listdir(directory)
         except OSError:
             continue
+        descriptors = []
         for number in numbers:
             try:
                 other = os.fstat(int(number))
             except OSError:  # closed meanwhile, as the one that listed the directory
                 continue
             if (other.st_dev, other.st_ino) == (found.st_dev, found.st_ino):
-                return int(number)
-        return CLOSED
-    return UNKNOWN
+                descriptors.append(int(number))
+        return descriptors
+    return None
 
 
 def files_below(directory: str, *, most: int = 2_000) -> Iterator[str]:
