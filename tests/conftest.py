@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import inspect
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
@@ -130,6 +131,14 @@ def _nobody_opens_a_live_database() -> Iterator[None]:
     yield
     if raw_open.caught:
         pytest.fail("raw open: " + "; ".join(raw_open.caught), pytrace=False)
+
+
+@pytest.fixture
+def heeds_ctrl_c() -> Iterator[None]:
+    """What is started here heeds Ctrl-C, also where a shell has started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

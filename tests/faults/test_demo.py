@@ -124,7 +124,7 @@ def test_the_demo_as_json_is_one_document_and_runs_again_in_its_own_directory(he
 
 
 @needs_proc
-def test_an_interrupted_demo_stops_its_workers(here):
+def test_an_interrupted_demo_stops_its_workers(here, heeds_ctrl_c):
     process = subprocess.Popen([*DEMO, "--pace", "5"], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     database = here / "abathur-demo" / "demo.db"
     try:

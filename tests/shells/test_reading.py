@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -262,14 +262,6 @@ def test_stats_show_tasks_by_agent_type_workers_and_what_ended(family):
     assert found["counts"] == {"blocked": 1, "failed": 1, "ready": 2}
     assert found["workers"][0]["agent_types"] == ["builder", "tester"]
     assert found["last_hour"] == {"completed": 0, "failed": 1, "seconds": 3600}
-
-
-@pytest.fixture
-def heeds_ctrl_c() -> Iterator[None]:
-    """What is started here heeds Ctrl-C, also where a shell has started the tests in the background."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 def test_stats_watch_answers_again_until_ctrl_c(here, heeds_ctrl_c):
