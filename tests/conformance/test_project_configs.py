@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import secrets
 import shutil
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +17,7 @@ import pytest
 
 from abathur.errors import ProjectConfigError
 from abathur.projects import config as configs
-from abathur.projects import publish
+from abathur.projects import publish, registrar
 from tests.conformance.projects import config, files, path_of, repository, write
 
 GOOD = {"version": "1.0", "project": {"name": "x"}}
@@ -237,6 +239,33 @@ async def test_a_lock_that_somebody_keeps_is_not_waited_for_for_ever(world, monk
     assert not found.config_persisted
     assert "locked" in found.reason
     assert (await world.here(place)).config_persisted
+
+
+async def test_a_disk_that_takes_its_time_keeps_nobody_else_waiting(world, monkeypatch):
+    """Whatever waits for a disk, or for another's lock, does so on a thread."""
+    place = world.repository()
+    waits, goes_on = threading.Event(), threading.Event()
+    for module, name in ((publish, "_sync"), (registrar, "fact")):
+        original = getattr(module, name)
+
+        def slow(*arguments, original=original):
+            waits.set()
+            assert goes_on.wait(20), "the event loop is waiting for the disk as well"
+            return original(*arguments)
+
+        monkeypatch.setattr(module, name, slow)
+    found = []
+    for one in (place, world.place / "copy"):  # where the copy's original is has to be looked at
+        if found:
+            shutil.copytree(place, one)
+        waits.clear()
+        goes_on.clear()
+        resolving = asyncio.create_task(world.here(one))
+        while not waits.is_set():
+            await asyncio.sleep(0.01)
+        goes_on.set()
+        found.append((await resolving).project_id)
+    assert len(set(found)) == 1
 
 
 async def test_what_a_writer_has_left_that_died_is_swept_away_by_the_next(world):

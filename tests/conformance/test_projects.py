@@ -425,6 +425,7 @@ async def test_with_nothing_to_go_by_it_says_what_was_tried(world):
 
 async def test_without_auto_switch_nothing_is_created_and_what_exists_is_found(world):
     place = world.repository(auto_switch=False)
+    world.db.projects.configure(resolver=lambda *_: "another", default="another")  # which are not asked
     with pytest.raises(NoProjectError, match="auto_switch is off"):
         await world.here(place)
     assert await world.db.projects.list() == []

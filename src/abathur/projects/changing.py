@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from attrs import frozen
 
 from abathur import ids, payload
@@ -70,7 +72,8 @@ class Changing(Looking[StoreT]):
             if place.config is not None and place.config.strict_mode:
                 rows = await self._engine.read(reading.roots_of, found.id)
                 others = [Earlier.of(row) for row in rows if row["root"] != place.root]
-                copies = [one.root for one in others if fact(one, place.directory, found.id) == "copy"]
+                facts = [await asyncio.to_thread(fact, one, place.directory, found.id) for one in others]
+                copies = [one.root for one, seen in zip(others, facts, strict=True) if seen == "copy"]
                 if copies:
                     raise CopiedProjectError(found.id, place.root, copies)
             if place.config is None:

@@ -1,7 +1,9 @@
 """Publishing: a project's id is written into its configuration, whole or not at all.
 
 The directory is locked, the file is read again so that what a user has changed meanwhile is kept, and
-the new text gets its name by a rename, after it has reached the disk.
+the new text gets its name by a rename, after it has reached the disk. All of that is done on a thread, for a
+disk may take its time, and so may another process that holds the lock. Who is cancelled meanwhile leaves it
+to itself: it is done whole, as if it had been done before.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ import re
 import secrets
 import stat
 import time
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -45,6 +47,8 @@ class Published:
     """The id that it has instead."""
 
 
+Change = Callable[[str], str | Published]
+"""Makes another text of a configuration's, or says why not."""
 DRY: Final = Published(persisted=False, reason="its dry_run is on")
 
 
@@ -106,23 +110,30 @@ async def publish_new(root: str, project_id: str, name: str, more: Mapping[str, 
         **{key: more[key] for key in ("description",) if key in more},
     }
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    made = await asyncio.to_thread(_made, path, text)
+    return made or await publish_id(str(path), project_id)  # somebody was faster
+
+
+def _made(path: Path, text: str) -> Published | None:
     try:
         with contextlib.suppress(FileExistsError):
             path.parent.mkdir(0o755)
-        async with _locked(path.parent):
-            if _write_new(path, text):
-                return Published(persisted=True)
+        with _locked(path.parent):
+            return Published(persisted=True) if _write_new(path, text) else None
     except TimeoutError as error:
         return Published(persisted=False, reason=str(error))
     except OSError as error:
         return Published(persisted=False, reason=_why(error))
-    return await publish_id(str(path), project_id)  # somebody was faster
 
 
-async def _publish(path: str, change: Any) -> Published:
+async def _publish(path: str, change: Change) -> Published:
+    return await asyncio.to_thread(_changed, path, change)
+
+
+def _changed(path: str, change: Change) -> Published:
     target = _target(path)
     try:
-        async with _locked(target.parent):
+        with _locked(target.parent):
             for _ in range(TRIES):
                 if not os.access(target, os.W_OK):  # a rename would not mind
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -232,8 +243,8 @@ def _sync(directory: Path) -> None:
         os.close(fd)
 
 
-@asynccontextmanager
-async def _locked(directory: Path) -> AsyncIterator[None]:
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
     """Hold the lock of a directory, which leaves no file behind. Raises TimeoutError or OSError."""
     fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -249,7 +260,7 @@ async def _locked(directory: Path) -> AsyncIterator[None]:
                 if error.errno not in (errno.ENOTSUP, errno.ENOLCK, errno.EBADF):
                     raise
                 break  # a file system without locks: the rename alone is whole, too
-            await asyncio.sleep(random.uniform(0.001, 0.01))  # noqa: S311
+            time.sleep(random.uniform(0.001, 0.01))  # noqa: S311
         yield
     finally:
         os.close(fd)

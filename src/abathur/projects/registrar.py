@@ -5,6 +5,7 @@ Whoever dies on the way leaves a claim behind, and the next one who asks complet
 
 from __future__ import annotations
 
+import asyncio
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -120,7 +121,7 @@ class Registrar(Generic[StoreT]):
             if not decision.unsure:
                 return decision
             for one in decision.unsure:
-                facts[one.root] = fact(one, place.directory, wish.id)
+                facts[one.root] = await asyncio.to_thread(fact, one, place.directory, wish.id)
         raise RegistryUnavailableError(self._engine.name, "its roots change again and again.")
 
     async def check_free(self, wish: Wish, database_name: str, project_id: str | None) -> None:
