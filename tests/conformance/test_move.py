@@ -74,7 +74,7 @@ def _small_pages(monkeypatch):
 
 
 BETWEEN = pytest.mark.parametrize("pair", PAIRS[:2], ids=" to ".join, indirect=True)
-"""For what has many cases."""
+"""For what has many cases, or does not hang on the engines: a move to or from a server takes a second."""
 
 
 @pytest.fixture(params=PAIRS, ids=" to ".join)
@@ -275,6 +275,7 @@ async def test_tables_of_plugins_go_along(place, pair):
         assert (await db.rows.for_plugin("b").search("items"))["count"] == 4
 
 
+@BETWEEN
 async def test_both_must_declare_the_same(place, pair):
     source, target = place(pair[0], "source", schema=NOTES), place(pair[1], "target")
     await source.initialize()
@@ -303,6 +304,7 @@ async def test_a_move_that_was_interrupted_goes_on(place, pair, monkeypatch, aft
     assert str(await there.audit.head()) == filled.head
 
 
+@BETWEEN
 async def test_nobody_opens_a_target_that_is_not_finished(place, pair, monkeypatch):
     source, target = place(pair[0], "source"), place(pair[1], "target")
     await source.initialize()
@@ -319,6 +321,7 @@ async def test_nobody_opens_a_target_that_is_not_finished(place, pair, monkeypat
         await moving.move(other, place("file", "third"))
 
 
+@BETWEEN
 async def test_another_database_is_not_mixed_into_an_unfinished_move(place, pair, monkeypatch):
     source, other = place(pair[0], "source"), place(pair[0], "other")
     await source.initialize()
@@ -330,6 +333,7 @@ async def test_another_database_is_not_mixed_into_an_unfinished_move(place, pair
     assert caught.value.unfinished == (await source.initialize()).database_id
 
 
+@BETWEEN
 async def test_two_moves_to_one_target_do_not_mix(place, pair, monkeypatch):
     source = place(pair[0], "source")
     await source.initialize()
@@ -364,6 +368,7 @@ async def test_a_source_that_is_missing_is_not_made(place, pair):
     assert not await place(pair[1], "target").exists()
 
 
+@BETWEEN
 async def test_a_target_with_rows_is_left_as_it_was(source, target):
     await source.initialize()
     await target.initialize()
@@ -375,6 +380,7 @@ async def test_a_target_with_rows_is_left_as_it_was(source, target):
     assert await everything(target) == before
 
 
+@BETWEEN
 @pytest.mark.parametrize("tasks", [0, 1])
 async def test_a_target_that_is_the_source_is_refused(place, pair, tasks):
     source = place(pair[0], "source")
@@ -388,6 +394,7 @@ async def test_a_target_that_is_the_source_is_refused(place, pair, tasks):
     assert await everything(source) == before
 
 
+@BETWEEN
 async def test_a_target_that_is_to_be_of_another_environment_is_refused(place, pair):
     source = place(pair[0], "source")
     await source.initialize()
@@ -405,6 +412,7 @@ async def test_an_empty_database_of_ours_is_a_target(source, target):
     assert await everything(target) == await everything(source)
 
 
+@BETWEEN
 @pytest.mark.parametrize("mark", ["{", "[]", '{"source": "x"}'])
 async def test_a_target_whose_mark_cannot_be_read_is_left_as_it_was(source, target, mark):
     await source.initialize()
@@ -416,6 +424,7 @@ async def test_a_target_whose_mark_cannot_be_read_is_left_as_it_was(source, targ
     assert await everything(target) == before
 
 
+@BETWEEN
 async def test_a_source_at_which_somebody_works_is_refused(source, target):
     await source.initialize()
     who = workers.Announcement(id="1", name="host-1", agents={"general": 1}, concurrency=1, host="h", pid=1)
@@ -428,6 +437,7 @@ async def test_a_source_at_which_somebody_works_is_refused(source, target):
     assert await target.tasks.workers() == []
 
 
+@BETWEEN
 async def test_what_is_not_declared_is_named_and_left_behind_only_on_request(place, pair):
     source = place(pair[0], "source", schema=NOTES)
     await source.initialize()
@@ -517,6 +527,7 @@ async def test_what_is_written_meanwhile_is_found_and_the_move_begins_anew(
     assert (await target.audit.verify()).ok
 
 
+@BETWEEN
 async def test_tasks_that_are_added_while_it_is_compared_are_found(source, target, monkeypatch):
     await source.initialize()
     await fill(source, monkeypatch)
