@@ -20,6 +20,8 @@ PEERS := $(VENV)/.peers-installed
 DOCS := $(VENV)/.docs-installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 export PYRIGHT_PYTHON_IGNORE_WARNINGS := 1
+# The tests start thousands of processes of Python; without bytecode each would compile everything that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test check format docs bench bench-nats soak torture mutants clean
 .DELETE_ON_ERROR:
