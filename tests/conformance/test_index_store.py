@@ -54,7 +54,7 @@ CHECK = {
     "test.analyze": "ANALYZE",
     "test.explain": {
         "sqlite": "SELECT :query AS nothing, :limit AS more",
-        "postgres": f"EXPLAIN {library('postgres')['index.search'].sql}",
+        "postgres": f"EXPLAIN {library('postgres')['index_words.search'].sql}",
     },
 }
 

@@ -132,7 +132,7 @@ class Indexing(ABC, Generic[StoreT]):
 def look(asked: queries.Query, dialect: str, limit: int) -> Script[list[Hit]]:
     """Search in the store of a project."""
     text = asked.fts5 if dialect == "sqlite" else asked.tsquery
-    rows = yield Statement("index.search", query=text, limit=limit)
+    rows = yield Statement("index_words.search", query=text, limit=limit)
     hits = []
     for row in rows:
         shown = snippets.snippet(asked, row["body"], row["first_line"])

@@ -310,7 +310,7 @@ def has_ended(job_id: str) -> Script[bool]:
 
 def done(job_id: str) -> Script[dict[str, Row]]:
     """What the batches of a job have done so far, by their status."""
-    rows = yield Statement("index_jobs.done", id=job_id)
+    rows = yield Statement("index_words.done", id=job_id)
     return {row["status"]: row for row in rows}
 
 

@@ -66,13 +66,13 @@ def settle_root(path: str, current: Collection[str]) -> Script[list[int]]:
 
 def known(root_id: int, scope: str) -> Script[dict[str, Known]]:
     """What is in the index at and below a path."""
-    rows = yield Statement("index.known", root_id=root_id, scope=scope)
+    rows = yield Statement("index_words.known", root_id=root_id, scope=scope)
     return {row["path"]: Known(row["size"], row["mtime_ns"]) for row in rows}
 
 
 def hashes(root_id: int, paths: Sequence[str]) -> Script[dict[str, tuple[int, str]]]:
     """The number and the hash of those paths that are in the index."""
-    rows = yield Statement("index.files_at", root_id=root_id, paths=payload.batch(paths))
+    rows = yield Statement("index_words.files_at", root_id=root_id, paths=payload.batch(paths))
     return {row["path"]: (row["id"], row["sha256"]) for row in rows}
 
 
@@ -147,7 +147,7 @@ def _remove(ids: Sequence[int]) -> Script[None]:
 
 def forget_root(root_id: int) -> Script[bool]:
     """Take some files of a directory out of the index, and at last the directory; whether that is done."""
-    rows = yield Statement("index.known", root_id=root_id, scope="")
+    rows = yield Statement("index_words.known", root_id=root_id, scope="")
     yield from _remove([row["id"] for row in rows][:PAGE])
     if len(rows) > PAGE:
         return False

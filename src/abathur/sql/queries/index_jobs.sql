@@ -33,16 +33,3 @@ DELETE FROM index_jobs WHERE open = 0 AND NOT EXISTS (SELECT 1 FROM tasks AS t W
 
 -- set_plan: what the walk of a job has found.
 UPDATE index_jobs SET plan = :plan WHERE id = :id
-
--- done: what the batches of a job have done so far.
-SELECT t.status, count(*) AS batches, max(t.error_message) AS error,
-       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'files' AS bigint)), 0) AS bigint) AS files,
-       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'indexed' AS bigint)), 0) AS bigint) AS indexed,
-       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'unchanged' AS bigint)), 0) AS bigint) AS unchanged,
-       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'removed' AS bigint)), 0) AS bigint) AS removed,
-       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'chunks' AS bigint)), 0) AS bigint) AS chunks,
-       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'binary' AS bigint)), 0) AS bigint) AS binary,
-       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'unreadable' AS bigint)), 0) AS bigint) AS unreadable,
-       CAST(coalesce(sum(CAST(CAST(c.result AS jsonb) ->> 'other' AS bigint)), 0) AS bigint) AS other
-FROM tasks AS t LEFT JOIN task_content AS c ON c.task_id = t.id
-WHERE t.parent_task_id = :id AND t.agent_type = 'abathur.index.batch' GROUP BY t.status

@@ -16,15 +16,6 @@ UPDATE index_roots SET indexed_at = :now WHERE root = :root
 -- remove_root: forget a directory without files.
 DELETE FROM index_roots WHERE id = :id
 
--- known: the files of a directory that are in the index, all or those at and below one path.
-SELECT id, path, size, mtime_ns FROM index_files
-WHERE root_id = :root_id
-  AND (:scope = '' OR path = :scope OR substr(path, 1, length(:scope) + 1) = :scope || '/')
-
--- files_at: what the index knows of some paths.
-SELECT f.id, f.path, f.size, f.mtime_ns, f.sha256
-FROM json_each(:paths) AS wanted JOIN index_files AS f ON f.root_id = :root_id AND f.path = wanted.value
-
 -- put_files: a new file, or what an indexed one is now.
 INSERT INTO index_files (root_id, path, size, mtime_ns, sha256, chunks, skipped, indexed_at)
 VALUES (:root_id, :path, :size, :mtime_ns, :sha256, :chunks, :skipped, :now)
@@ -47,12 +38,3 @@ DELETE FROM index_files WHERE id = :id
 
 -- totals: how much is in the index.
 SELECT (SELECT count(*) FROM index_files WHERE skipped IS NULL) AS files, (SELECT count(*) FROM index_chunks) AS chunks
-
--- search: the chunks that answer a query, the best first.
-SELECT r.root, f.path, c.first_line, c.last_line, c.body, hit.score
-FROM (SELECT rowid AS id, -bm25(index_text) AS score FROM index_text
-      WHERE index_text MATCH :query ORDER BY bm25(index_text), rowid LIMIT :limit) AS hit
-JOIN index_chunks AS c ON c.id = hit.id
-JOIN index_files AS f ON f.id = c.file_id
-JOIN index_roots AS r ON r.id = f.root_id
-ORDER BY hit.score DESC, c.id
